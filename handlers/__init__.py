@@ -1,0 +1,1 @@
+"""What runs inside the TorchServe worker; packed into every .mar."""

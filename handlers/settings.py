@@ -1,0 +1,73 @@
+"""The handler's own section of ``model-config.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+from handlers.image_spec import ImageLimits
+from handlers.options import AnswerFormat, Options
+from handlers.section import read_section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DEFAULT_LIMITS = ImageLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model answers, and what it refuses.
+
+    Attributes:
+        top_k: Classes in an answer that asks for no number.
+        format: Form of an answer that asks for none.
+        max_pixels: See ``ImageLimits``.
+        max_aspect_ratio: See ``ImageLimits``.
+    """
+
+    top_k: int = 5
+    format: AnswerFormat = "stock"
+    max_pixels: int = _DEFAULT_LIMITS.max_pixels
+    max_aspect_ratio: float = _DEFAULT_LIMITS.max_aspect_ratio
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: A value is out of its range; the message names it.
+        """
+        if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
+            raise ValueError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
+        if self.format not in get_args(AnswerFormat):
+            raise ValueError(f"format must be stock or detailed, got {self.format!r}")
+        _ = self.limits
+
+    @classmethod
+    def from_mapping(cls, section: Mapping[str, Any]) -> Settings:
+        """Read the ``handler`` section.
+
+        Args:
+            section: Field names to values.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ValueError: An unknown key, or a value out of its range.
+        """
+        return read_section(cls, section, "handler")
+
+    @property
+    def options(self) -> Options:
+        """What holds for a request that chooses nothing."""
+        return Options(self.format, self.top_k)
+
+    @property
+    def limits(self) -> ImageLimits:
+        """What is refused on an image's header.
+
+        Raises:
+            ValueError: A limit is out of its range.
+        """
+        return ImageLimits(self.max_pixels, self.max_aspect_ratio)

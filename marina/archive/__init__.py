@@ -1,0 +1,1 @@
+"""From an exported run to a ``.mar`` in the model store."""

@@ -1,0 +1,161 @@
+"""TorchServe's log: how Log4j writes it, and how it is read while it grows."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+LOG_FILE = "torchserve.log"
+ACCESS_LOG_FILE = "access.log"
+
+_POLL_S = 0.1
+_LINE = re.compile(r"\S+ [A-Z]+ +\[(?P<thread>[^\]]*)\] (?P<source>\S+) - (?P<text>.*)")
+
+# WorkerThread's DEBUG lines tell when a worker takes and ends a batch: draining needs them.
+# WorkerLifeCycle would repeat each metric of each batch at INFO.
+_LOG4J2 = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error" shutdownHook="disable">
+  <Appenders>
+    <RollingFile name="log" fileName="{folder}/{log}" filePattern="{folder}/{log}.%i">
+      <PatternLayout pattern="%d{{ISO8601}} %-5p [%t] %c{{1}} - %m%n"/>
+      <SizeBasedTriggeringPolicy size="50 MB"/>
+      <DefaultRolloverStrategy max="5"/>
+    </RollingFile>
+    <RollingFile name="access" fileName="{folder}/{access}" filePattern="{folder}/{access}.%i">
+      <PatternLayout pattern="%d{{ISO8601}} %m%n"/>
+      <SizeBasedTriggeringPolicy size="50 MB"/>
+      <DefaultRolloverStrategy max="5"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Root level="info"><AppenderRef ref="log"/></Root>
+    <Logger name="ACCESS_LOG" level="info" additivity="false"><AppenderRef ref="access"/></Logger>
+    <Logger name="org.pytorch.serve.wlm.WorkerThread" level="debug"/>
+    <Logger name="org.pytorch.serve.wlm.WorkerLifeCycle" level="warn"/>
+    <Logger name="io" level="warn"/>
+    <Logger name="org.apache" level="off"/>
+  </Loggers>
+</Configuration>
+"""
+
+
+def render_log4j2(log_dir: Path) -> str:
+    """Give the text of ``log4j2.xml`` that writes the logs into a folder."""
+    folder = escape(str(log_dir), {'"': "&quot;"})
+    return _LOG4J2.format(folder=folder, log=LOG_FILE, access=ACCESS_LOG_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the log.
+
+    Attributes:
+        thread: The Java thread that wrote it; a worker's is ``W-9000-resnet_1.0``, and with
+            ``-stdout`` or ``-stderr`` behind it for what the worker itself says. Empty for the
+            second and further lines of one message.
+        source: Which part of TorchServe; ``MODEL_LOG`` for what a worker says.
+        text: The message.
+        whole: The line as it stands in the file.
+    """
+
+    thread: str
+    source: str
+    text: str
+    whole: str
+
+    @classmethod
+    def parse(cls, whole: str) -> Line:
+        """Take a line apart."""
+        found = _LINE.fullmatch(whole)
+        if found is None:
+            return cls("", "", whole, whole)
+        return cls(found["thread"], found["source"], found["text"], whole)
+
+    @property
+    def worker(self) -> str | None:
+        """The worker that it is about, such as ``W-9000-resnet_1.0``."""
+        if not self.thread.startswith("W-"):
+            return None
+        return self.thread.removesuffix("-stdout").removesuffix("-stderr")
+
+
+class LogFollower:
+    """A thread that hands each new line of the log to its listeners, across rotations.
+
+    Args:
+        file: The log; what it holds already is skipped, and it need not exist yet.
+        listeners: Called with each line, in the follower's thread.
+    """
+
+    def __init__(self, file: Path, listeners: Iterable[Callable[[Line], None]]):
+        self._path = file
+        self._listeners = tuple(listeners)
+        self._start_at = file.stat().st_size if file.exists() else 0
+        self._stream: BinaryIO | None = None
+        self._rest = b""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log follower", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def dismiss(self, listener: Callable[[Line], None]) -> None:
+        """Tell one of the listeners nothing more."""
+        self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+    def stop(self) -> None:
+        """Read to the end, then stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_POLL_S):
+            self._read()
+        self._read()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _read(self) -> None:
+        if self._stream is None:
+            self._open()
+        self._read_stream()
+        if self._stream is not None and self._was_rotated():
+            self._read_stream()  # what came between the last read and the rotation
+            self._stream.close()
+            self._stream = None
+            self._read()
+
+    def _open(self) -> None:
+        try:
+            self._stream = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        self._stream.seek(self._start_at)
+        self._start_at = 0
+
+    def _was_rotated(self) -> bool:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:  # in the midst of a rotation: look again at the next poll
+            return False
+        return self._stream is not None and status.st_ino != os.fstat(self._stream.fileno()).st_ino
+
+    def _read_stream(self) -> None:
+        if self._stream is None:
+            return
+        *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
+        for raw in lines:
+            line = Line.parse(raw.decode("utf-8", "replace").rstrip("\r"))
+            for listener in self._listeners:
+                listener(line)

@@ -1,0 +1,76 @@
+"""Ports: whether they are free, and who holds them if not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from marina.errors import ServeError
+
+if TYPE_CHECKING:
+    from marina.serve.config import ServeConfig
+
+
+def check_ports(config: ServeConfig) -> None:
+    """Check that TorchServe will be able to listen.
+
+    Raises:
+        ServeError: A port is taken, or an address is not this machine's; the message names the
+            process that holds the port, if this user may know.
+    """
+    for name, (address, port) in config.listeners.items():
+        problem = _try_to_listen(address, port)
+        if problem is None:
+            continue
+        if problem == errno.EADDRINUSE:
+            raise ServeError(
+                f"port {port}, for {name}, is taken by {holder(port)}: stop it, or choose "
+                "another port"
+            )
+        if problem == errno.EACCES:
+            raise ServeError(f"port {port}, for {name}, needs root: choose one above 1023")
+        raise ServeError(f"cannot listen on {address}:{port} for {name}: {os.strerror(problem)}")
+
+
+def is_free(address: str, port: int) -> bool:
+    """Tell whether a server could listen there now."""
+    return _try_to_listen(address, port) is None
+
+
+def holder(port: int) -> str:
+    """Name the process that listens on a TCP port."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS tells only root
+        return "another process"
+    pid = next((c.pid for c in connections if c.pid and _listens(c, port)), None)
+    if pid is None:
+        return "a process of another user"
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return f"process {pid}"
+    return f"process {pid} ({command if len(command) <= 80 else command[:80] + '…'})"
+
+
+def _listens(connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
+
+
+def _try_to_listen(address: str, port: int) -> int | None:
+    """Give the error number of an attempt to listen, None if it succeeds."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        # As Java does: connections of an earlier server may still be in TIME_WAIT.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((address, port))
+            server.listen(1)
+        except socket.gaierror:
+            return errno.EADDRNOTAVAIL
+        except OSError as err:
+            return err.errno
+    return None

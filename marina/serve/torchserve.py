@@ -1,0 +1,151 @@
+"""TorchServe's Java frontend as a child process of our own.
+
+The ``torchserve`` command is not used: it leaves Java behind as a background process, passes no
+signals on, and keeps one pid file for the whole temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marina.errors import ServeError
+from marina.serve.java import Java, java_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from marina.serve.workspace import Workspace
+
+_TETHER = Path(__file__).with_name("tether.py")
+_POLL_S = 0.05
+
+# TorchServe obeys these over its configuration, and Python's own would come before the archive's
+# modules.
+_DROPPED = frozenset({"LOG_LOCATION", "METRICS_LOCATION", "PYTHONPATH", "SM_TELEMETRY_LOG"})
+
+# What Java says on stdout of a machine without a GPU, and what Log4j says of Java 9 and newer.
+_NOISE = ("nvidia-smi not available", "WARNING: sun.reflect.Reflection", "Model server started.")
+
+
+class TorchServe:
+    """One run of TorchServe.
+
+    Args:
+        java: The runtime.
+        workspace: With ``config.properties``, ``log4j2.xml`` and the archives in it.
+        log_dir: Where Java leaves a report if it crashes.
+        models: ``name=file`` of each archive in the workspace's store, in the order to load them.
+    """
+
+    def __init__(self, java: Java, workspace: Workspace, log_dir: Path, models: Sequence[str]):
+        self._workspace = workspace
+        self._command = java_command(
+            java,
+            f"-Dmodel_server_home={_torchserve_home()}",
+            f"-Dlog4j.configurationFile={workspace.log4j2.as_uri()}",
+            f"-Djava.io.tmpdir={workspace.temporary}",
+            f"-XX:ErrorFile={log_dir / 'hs_err_pid%p.log'}",
+            *("-cp", f"{_torchserve_home() / 'ts' / 'frontend'}/*"),
+            "org.pytorch.serve.ModelServer",
+            *("--python", sys.executable),
+            *("-f", str(workspace.config)),
+            *("-s", str(workspace.store)),
+            "-ncs",
+            *("-m", *models),  # last: it takes all that follows
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, in a process group of its own that a terminal's Ctrl-C does not reach.
+
+        On Linux it dies with the thread that calls this, even if that is killed.
+        """
+        with self._workspace.output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self._command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._workspace.folder,
+                env=_environment(self._workspace.temporary),
+                start_new_session=True,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether Java runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise if Java has ended.
+
+        Raises:
+            ServeError: It has; ``details`` holds what it said.
+        """
+        if self._process is None or self._process.poll() is None:
+            return
+        code = self._process.returncode
+        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        said = self._output()
+        reason = next((f": {line}" for line in said if _is_reason(line)), "")
+        raise ServeError(f"TorchServe {end}{reason}", details="\n".join(said))
+
+    def stop(self, timeout_s: float, is_forced: Callable[[], bool]) -> None:
+        """End it and everything that it started.
+
+        Args:
+            timeout_s: How long it may take to end by itself.
+            is_forced: Asked meanwhile; true ends it at once.
+        """
+        if self._process is None:
+            return
+        if self.is_running:
+            self._process.terminate()
+        deadline = time.monotonic() + timeout_s
+        while self.is_running and time.monotonic() < deadline and not is_forced():
+            time.sleep(_POLL_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it and everything that it started."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # nobody is left
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _output(self) -> list[str]:
+        text = self._workspace.output.read_text(errors="replace")
+        return [line for line in text.splitlines() if line and not line.startswith(_NOISE)]
+
+
+def _torchserve_home() -> Path:
+    """Give the folder that holds the package ``ts``, without importing it."""
+    spec = find_spec("ts")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServeError("the package torchserve is not installed: run `uv sync`")
+    return Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    """Give the environment of TorchServe and its workers."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _DROPPED and not name.startswith("TS_")
+    }
+    return {**kept, "TMPDIR": str(temporary)}
+
+
+def _is_reason(line: str) -> bool:
+    return line.startswith(("Invalid configuration:", "Error", "Caused by:")) or (
+        "Exception: " in line
+    )

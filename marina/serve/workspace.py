@@ -1,0 +1,172 @@
+"""The private folder of one running server: all that TorchServe reads, and all that it litters.
+
+It is called ``marina-serve-<pid>-…``, lies in the system's temporary folder, and goes with the
+server. One whose server was killed is swept away by the next start, with what still runs in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import psutil
+
+from marina.errors import ServeError
+from marina.serve.config import ServeConfig, render
+from marina.serve.log import render_log4j2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from marina.serve.served import Served
+
+PREFIX = "marina-serve-"
+
+# What a Unix socket's path may have (unix(7)), less TorchServe's own "/.ts.sock.65535".
+_LONGEST_FOLDER = 107 - 15
+
+# TorchServe refuses ".." in an archive's name, and takes a comma for its end.
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]|\.(?=\.)")
+
+_KILL_TIMEOUT_S = 5.0
+
+
+class Workspace:
+    """A private folder with room for TorchServe.
+
+    Attributes:
+        folder: The folder itself, and TorchServe's working directory.
+        store: For the archives; TorchServe's model store.
+        temporary: Where TorchServe unpacks archives and puts its workers' sockets.
+        config: For ``config.properties``.
+        log4j2: For ``log4j2.xml``.
+        metrics: For ``metrics.yaml``.
+        output: What Java itself writes to stdout and stderr.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.store = folder / "store"
+        self.temporary = folder / "tmp"
+        self.config = folder / "config.properties"
+        self.log4j2 = folder / "log4j2.xml"
+        self.metrics = folder / "metrics.yaml"
+        self.output = folder / "java.out"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls) -> Workspace:
+        """Make a new one.
+
+        Raises:
+            ServeError: The temporary folder's path is too long, or it cannot be written.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        except OSError as err:
+            raise ServeError(
+                f"cannot write to the temporary folder ({err}): free some space, or set TMPDIR"
+            ) from err
+        workspace = cls(folder)
+        workspace._lock = _lock(folder)
+        if len(os.fsencode(workspace.temporary)) > _LONGEST_FOLDER:
+            workspace.remove()
+            raise ServeError(
+                f"the temporary folder {tempfile.gettempdir()} has too long a path for the "
+                "workers' sockets: set TMPDIR to a shorter one, such as /tmp"
+            )
+        workspace.store.mkdir()
+        workspace.temporary.mkdir()
+        return workspace
+
+    def furnish(
+        self, config: ServeConfig, models: Sequence[Served], log_dir: Path
+    ) -> dict[str, Served]:
+        """Put everything into it that TorchServe reads.
+
+        Args:
+            config: Where to listen.
+            models: What to serve.
+            log_dir: Where to log.
+
+        Returns:
+            The models by the name of their archive in the store, in their order.
+        """
+        archives = {
+            _UNSAFE.sub("_", f"{number}-{model.name}-{model.version}.mar"): model
+            for number, model in enumerate(models)
+        }
+        for file, model in archives.items():
+            (self.store / file).symlink_to(model.file.resolve())
+        shutil.copyfile(_metrics_file(), self.metrics)
+        self.config.write_text(render(replace(config, model_store=self.store), self.metrics))
+        self.log4j2.write_text(render_log4j2(log_dir), encoding="utf-8")
+        return archives
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def sweep() -> None:
+    """Remove the folders of servers that were killed, and end what still runs in them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if not _is_abandoned(folder):
+            continue
+        strays = list(_processes_in(folder))
+        for process in strays:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(strays, timeout=_KILL_TIMEOUT_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _metrics_file() -> Path:
+    spec = find_spec("handlers")
+    if spec is None or spec.origin is None:
+        raise ServeError("the handlers package is not installed beside marina: run `uv sync`")
+    return Path(spec.origin).with_name("metrics.yaml")
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Tell whether no server holds the folder any more.
+
+    Its owner holds a lock until it ends, however it ends. The pid in the name keeps a folder safe
+    that was made just now and is not locked yet.
+    """
+    pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+    if not pid.isdigit() or folder.stat().st_uid != os.getuid() or psutil.pid_exists(int(pid)):
+        return False
+    lock = _lock(folder)
+    if lock is None:
+        return False
+    lock.close()
+    return True
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _processes_in(folder: Path) -> Iterator[psutil.Process]:
+    """Find the processes whose command line names the folder: Java and each of its workers do."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(folder) in argument for argument in process.cmdline()):
+                yield process

@@ -1,0 +1,1 @@
+"""The lab: from images to a trained, evaluated network."""

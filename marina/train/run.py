@@ -1,0 +1,160 @@
+"""A run: the folder ``runs/<name>/<timestamp>/`` that holds all that one training left.
+
+=================  ================================================================
+recipe.yaml        the recipe as it was used, overrides and defaults included
+labels.json        class names, in the order of the network's outputs
+checkpoint.pt      state dict of the best epoch (``torch.load(…, weights_only=True)``)
+metrics.json       the epochs, the test result, the dataset's digest, the environment
+model.pt …         what ``marina export`` adds
+=================  ================================================================
+
+``metrics.json`` is written last: a run without it did not finish.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marina.errors import TrainError
+from marina.files import whole_file, write_whole
+from marina.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and what is in it."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, recipe: Recipe, labels: tuple[str, ...], folder: Path | None) -> Run:
+        """Make the folder, ``runs/<name>/<timestamp>`` unless told otherwise.
+
+        Raises:
+            TrainError: The folder holds a run already.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        run = cls(folder or Path("runs") / recipe.name / stamp)
+        if run.recipe_file.exists():
+            raise TrainError(f"{run.folder} holds a run already: choose another --run-dir")
+        write_whole(run.recipe_file, recipe.as_yaml())
+        write_whole(run.folder / "labels.json", json.dumps(labels, indent=0, ensure_ascii=False))
+        return run
+
+    @classmethod
+    def find(cls, path: Path) -> Run:
+        """Give the finished run at ``path``, or the newest finished one below it.
+
+        Raises:
+            TrainError: There is none.
+        """
+        if (path / "metrics.json").is_file():
+            return cls(path)
+        finished = sorted(path.glob("*/metrics.json"))
+        if finished:
+            return cls(finished[-1].parent)
+        if (path / "recipe.yaml").is_file():
+            raise TrainError(f"{path} has no metrics.json: its training did not finish")
+        raise TrainError(f"no run at {path}: expected a folder that `marina train` made")
+
+    @property
+    def recipe_file(self) -> Path:
+        """Where the recipe is."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the best weights are."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def model(self) -> Path:
+        """Where ``marina export`` puts TorchScript."""
+        return self.folder / "model.pt"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe that made this run."""
+        return read_recipe(self.recipe_file)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the network's outputs."""
+        return tuple(json.loads((self.folder / "labels.json").read_text()))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        metrics: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
+        return metrics
+
+    def save_checkpoint(self, network: nn.Module, epoch: int) -> None:
+        """Write the network's state dict, whole."""
+        import torch
+
+        with whole_file(self.checkpoint) as file:
+            torch.save({"model": network.state_dict(), "epoch": epoch}, file)
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write ``metrics.json``, which ends the run."""
+        write_whole(self.folder / "metrics.json", json.dumps(metrics, indent=2))
+
+    def load_network(self) -> nn.Module:
+        """Build the network with this run's best weights, on the CPU, in evaluation mode.
+
+        Raises:
+            TrainError: There is no checkpoint, or it is not of this recipe.
+        """
+        import torch
+
+        from marina.train.architecture import build
+
+        # The checkpoint holds every tensor, so pretrained ones are not fetched again.
+        bare = self.recipe.architecture.model_copy(update={"weights": None, "weights_file": None})
+        network = build(bare, len(self.labels), self.recipe.image.channels)
+        try:
+            checkpoint = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            network.load_state_dict(checkpoint["model"])
+        except FileNotFoundError as err:
+            raise TrainError(f"{self.folder} has no checkpoint.pt") from err
+        except (RuntimeError, KeyError) as err:
+            raise TrainError(f"{self.checkpoint} is not of this run's recipe: {err}") from err
+        return network.eval()
+
+
+def environment() -> dict[str, Any]:
+    """Give what a result depends on beside recipe and data: commit and versions."""
+    from importlib.metadata import version
+
+    packages = ("torch", "torchvision", "pillow", "marina")
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def _commit() -> str | None:
+    """Give the source's git commit, with ``-dirty`` if files differ from it; None outside git."""
+    here = Path(__file__).parent
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return shown.stdout.strip()

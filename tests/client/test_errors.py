@@ -1,0 +1,28 @@
+"""The tree of errors."""
+
+from __future__ import annotations
+
+import inspect
+
+from marina import errors
+from marina.errors import ClientError, MarinaError, ServeError, error_from_body
+
+TREE = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, MarinaError)]
+
+
+def test_each_kind_has_an_exit_code_of_its_own() -> None:
+    kinds = [each for each in TREE if each.__base__ is MarinaError]
+    codes = [kind.exit_code for kind in kinds]
+    assert sorted(codes) == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_every_status_has_an_error() -> None:
+    for status in range(400, 600):
+        error = error_from_body(status, "", "said", "id")
+        assert (error.status, error.request_id) == (status, "id")
+        assert type(error) is not ClientError
+
+
+def test_a_serve_error_has_details() -> None:
+    assert ServeError("cause").details == ""
+    assert ServeError("cause", "traceback").details == "traceback"

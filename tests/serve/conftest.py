@@ -1,0 +1,88 @@
+"""Real servers on free ports, shared where a test only looks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from marina.serve import ServeConfig, Server, resolve, running
+from marina.serve.workspace import PREFIX
+
+from .archives import make_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PORTS = ("rest_port", "grpc_port", "management_port", "grpc_management_port", "metrics_port")
+
+
+def free_config(model_store: Path) -> ServeConfig:
+    """Give a configuration with ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in sockets]
+    return ServeConfig(model_store=model_store, **dict(zip(PORTS, ports, strict=True)))
+
+
+def workspaces(pid: int) -> list[Path]:
+    """List the private folders of a process's servers."""
+    return list(Path(tempfile.gettempdir()).glob(f"{PREFIX}{pid}-*"))
+
+
+def processes_of(pid: int) -> list[psutil.Process]:
+    """List the processes of a process's servers: Java and the workers."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "status"])
+        if any(f"{PREFIX}{pid}-" in argument for argument in process.info["cmdline"] or [])
+    ]
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for a condition, and fail if it does not come true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def assert_nothing_left(pid: int) -> None:
+    """Check that no process and no folder of a process's servers is left."""
+    assert workspaces(pid) == []
+    assert processes_of(pid) == []
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServeConfig:
+    return free_config(tmp_path)
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """Check that the test leaves of its servers what was there before."""
+    before = set(workspaces(os.getpid()))
+    count = len(processes_of(os.getpid()))
+    yield
+    assert set(workspaces(os.getpid())) == before
+    assert len(processes_of(os.getpid())) == count
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of two versions of one model; 1.0 is given first and is the default."""
+    folder = tmp_path_factory.mktemp("server")
+    make_archive(folder, "1.0")
+    make_archive(folder, "2.0", golden_logits=(4.0, 1.0, 0.0), stub={"logits": [4.0, 1.0, 0.0]})
+    models = resolve(["stub-1.0.mar", "stub-2.0.mar"], folder)
+    with running(free_config(folder), models, log_dir=folder / "logs") as server:
+        yield server

@@ -1,0 +1,49 @@
+"""Ports and their holders."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from marina.errors import ServeError
+from marina.serve import ServeConfig
+from marina.serve.ports import check_ports, holder, is_free
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_free_ports_pass(config: ServeConfig) -> None:
+    check_ports(config)
+
+
+def test_the_holder_is_named(config: ServeConfig) -> None:
+    program = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
+    command = [sys.executable, "-c", program + "print(flush=True); input()"]
+    with subprocess.Popen(
+        [*command, str(config.grpc_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        expected = rf"port {config.grpc_port}, for gRPC, is taken by process {process.pid} \(.*-c"
+        with pytest.raises(ServeError, match=expected):
+            check_ports(config)
+        process.kill()
+
+
+def test_this_process_may_be_the_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"process {os.getpid()} (" in holder(port)
+        assert not is_free("127.0.0.1", port)
+    assert is_free("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1:8080 for REST"):
+        check_ports(ServeConfig(address="192.0.2.1"))  # RFC 5737: nobody has it
