@@ -202,7 +202,9 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as err:
-        raise RecipeError(f"no recipe at {path}: {err.strerror}. Shipped ones: models/*.yaml") from err
+        raise RecipeError(
+            f"no recipe at {path}: {err.strerror}. Shipped ones: models/*.yaml"
+        ) from err
     except yaml.YAMLError as err:
         raise RecipeError(f"{path} is not YAML: {err}") from err
     if not isinstance(content, dict):
@@ -212,7 +214,9 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except pydantic.ValidationError as err:
-        raise RecipeError("\n".join([f"{path} breaks the recipe's rules:", *_explain(err)])) from err
+        raise RecipeError(
+            "\n".join([f"{path} breaks the recipe's rules:", *_explain(err)])
+        ) from err
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -77,7 +77,9 @@ class ModelStore:
         if target.exists() and not force:
             raise ArchiveError(f"{target} is there already: choose another --version, or --force")
 
-    def add(self, archived: Path, name: str, version: str, source_run: str, *, force: bool) -> Entry:
+    def add(
+        self, archived: Path, name: str, version: str, source_run: str, *, force: bool
+    ) -> Entry:
         """Copy a finished archive to its place and write its line, both under the store's lock.
 
         Raises:

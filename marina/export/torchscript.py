@@ -18,7 +18,7 @@ from marina.errors import DataError
 from marina.export.golden import write_golden
 from marina.export.parity import Parity, check_parity
 from marina.files import sha256_file, whole_file, write_whole
-from marina.train.dataset import ImageDataset, Split, read_split
+from marina.train.dataset import Split, read_split
 from marina.train.evaluation import infer
 
 if TYPE_CHECKING:

@@ -128,7 +128,9 @@ def _read_state(architecture: Architecture) -> State:
         raise TrainError(f"{file} is not a state dict that torch.load can read: {err}") from err
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise TrainError(f"{file} must hold a state dict (name → tensor), not {type(state).__name__}")
+        raise TrainError(
+            f"{file} must hold a state dict (name → tensor), not {type(state).__name__}"
+        )
     return state
 
 

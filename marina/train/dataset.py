@@ -88,7 +88,9 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def _images(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
-    return tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS))
+    return tuple(
+        sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
+    )
 
 
 def _imagenet_labels() -> tuple[str, ...]:

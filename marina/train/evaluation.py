@@ -43,6 +43,11 @@ class Evaluation:
         right = self.predicted == torch.tensor(self.split.targets)
         return float(right.float().mean())
 
+    def as_dict(self) -> dict[str, Any]:
+        """Give the figures and the rows as ``marina evaluate --json`` prints them."""
+        rows = self.rows()
+        return {"accuracy": self.accuracy, "images": len(rows), "rows": rows}
+
     def rows(self) -> list[dict[str, Any]]:
         """Give file, truth, predicted class and its probability for each image."""
         probabilities = self.logits.softmax(dim=1).amax(dim=1)

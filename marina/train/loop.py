@@ -83,7 +83,9 @@ def optimizer_for(network: nn.Module, train: Train) -> torch.optim.Optimizer:
     ]
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=train.lr)
-    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=train.momentum > 0)
+    return torch.optim.SGD(
+        groups, lr=train.lr, momentum=train.momentum, nesterov=train.momentum > 0
+    )
 
 
 def schedule_for(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> LRScheduler:

@@ -91,5 +91,7 @@ def _finish(run: Run, epochs: list[Epoch], device: torch.device, seconds: float)
     if read_split(run.recipe.data, "test").labelled:
         evaluation = evaluate(run)
         metrics["test"] = {"accuracy": evaluation.accuracy, "images": len(evaluation.split.files)}
-        console.print(f"test accuracy {evaluation.accuracy:.2%} on {metrics['test']['images']} images")
+        console.print(
+            f"test accuracy {evaluation.accuracy:.2%} on {metrics['test']['images']} images"
+        )
     run.save_metrics(metrics)
