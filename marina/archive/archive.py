@@ -40,7 +40,7 @@ def archive(run: Run, version: str, store: ModelStore, *, force: bool = False) -
     store.refuse_overwrite(name, version, force=force)
     with tempfile.TemporaryDirectory(prefix="marina-archive-") as folder:
         scratch = Path(folder)
-        stage(run, version, scratch / "staged")
+        stage(run, scratch / "staged")
         content = build(name, version, scratch / "staged", run.metrics["finished"], scratch)
         _write_provenance(run, version, content)
         archived = scratch / "archive.mar"
@@ -48,7 +48,7 @@ def archive(run: Run, version: str, store: ModelStore, *, force: bool = False) -
         return store.add(archived, name, version, source_run(run), force=force)
 
 
-def stage(run: Run, version: str, folder: Path) -> None:
+def stage(run: Run, folder: Path) -> None:
     """Lay out what torch-model-archiver packs."""
     handlers = _handlers_folder()
     extra = folder / "extra"

@@ -97,14 +97,18 @@ def trace(network: nn.Module, recipe: Recipe) -> torch.jit.ScriptModule:
     crop = recipe.image.crop
     blank = torch.zeros(2, recipe.image.channels, crop, crop, dtype=torch.uint8)  # (N, C, H, W)
     with quiet_torchscript(), torch.inference_mode(False), torch.no_grad():
-        traced: torch.jit.ScriptModule = torch.jit.trace(network, normalize(blank, recipe.image))
+        traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
+            network, normalize(blank, recipe.image)
+        )
     return traced
 
 
 def load_as_served(file: Path) -> torch.jit.ScriptModule:
     """Load TorchScript on the CPU and freeze it, as the handler does."""
     with quiet_torchscript():
-        module: torch.jit.ScriptModule = torch.jit.freeze(torch.jit.load(file, "cpu").eval())
+        module: torch.jit.ScriptModule = torch.jit.freeze(
+            torch.jit.load(file, "cpu").eval()  # type: ignore[no-untyped-call]
+        )
     return module
 
 

@@ -149,7 +149,7 @@ def fit(
                     epoch=number,
                     train_loss=mean_loss,
                     val_accuracy=accuracy,
-                    lr=schedule.get_last_lr()[0],
+                    lr=float(schedule.get_last_lr()[0]),
                     images_per_s=len(train_set) / train_s,
                     seconds=time.perf_counter() - start,
                 )
