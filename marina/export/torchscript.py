@@ -46,7 +46,8 @@ def export(run: Run, out: Path | None = None) -> Parity:
     network = run.load_network()
     logits = infer(network, images, run.recipe)  # (images, classes)
     with whole_file(out) as file:
-        torch.jit.save(trace(network, run.recipe), file)
+        with quiet_torchscript():
+            torch.jit.save(trace(network, run.recipe), file)
         reloaded = load_as_served(file)
         parity = check_parity(logits, infer(reloaded, images, run.recipe))
     record = {

@@ -52,17 +52,17 @@ def test_another_class_count_replaces_only_the_head(tmp_path: Path) -> None:
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.pth"
     torch.save(torchvision.models.squeezenet1_1().state_dict(), file)
-    with pytest.raises(TrainError, match="these weights are not of resnet18"):
+    with pytest.raises(TrainError, match=r"these weights are not of resnet18"):
         build(Architecture(name="resnet18", weights_file=file), 2, 3)
 
 
 def test_weights_that_are_code_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "module.pth"
     torch.save(torchvision.models.squeezenet1_1(), file)
-    with pytest.raises(TrainError, match="not a state dict that torch.load can read"):
+    with pytest.raises(TrainError, match=r"not a state dict that torch.load can read"):
         build(Architecture(name="resnet18", weights_file=file), 2, 3)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(TrainError, match="no classification model 'resnet17'.*resnet18"):
+    with pytest.raises(TrainError, match=r"no classification model 'resnet17'.*resnet18"):
         build(Architecture(name="resnet17"), 2, 3)

@@ -55,7 +55,8 @@ def test_cifar10_is_read_from_its_own_files(
         return {"data": generator.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": labels}
 
     names = [entry[0] for entry in CIFAR10.train_list]
-    monkeypatch.setattr(CIFAR10, "train_list", [batch(n, images(i)) for i, n in enumerate(names)])
+    batches = [batch(name, images(seed)) for seed, name in enumerate(names)]
+    monkeypatch.setattr(CIFAR10, "train_list", batches)
     monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch", images(9))])
     classes = [
         "airplane",
@@ -86,7 +87,7 @@ def test_cifar10_is_read_from_its_own_files(
 
 def test_missing_cifar10_says_where_it_belongs(tmp_path: Path) -> None:
     data = Data(source="cifar10", root=tmp_path / "out", original=tmp_path)
-    with pytest.raises(DataError, match="put cifar-10-python.tar.gz, unpacked, there"):
+    with pytest.raises(DataError, match=r"put cifar-10-python.tar.gz, unpacked, there"):
         prepare(data)
     assert not (tmp_path / "out").exists()
 
@@ -112,5 +113,5 @@ def test_a_corrupt_image_is_named(quick_recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected .*/train/<class>"):
+    with pytest.raises(DataError, match=r"expected .*/train/<class>"):
         prepare(Data(source="folder", root=tmp_path / "nowhere"))
