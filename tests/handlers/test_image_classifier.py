@@ -1,0 +1,237 @@
+"""The handler behind TorchServe's own Service and Context, with a small TorchScript model."""
+
+from __future__ import annotations
+
+import base64
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pictures import encode, faults, quadrants, turned
+from ts.context import RequestProcessor
+from ts.service import Service
+
+from handlers.errors import GoldenMismatch
+from handlers.image_classifier import ImageClassifier
+from handlers.image_spec import ImageSpec
+from handlers.preprocess import load_pixels, normalize
+
+LABELS = ["red", "green", "blue", "dark", "bright"]
+SPEC = ImageSpec(20, 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+DEVICES = [pytest.param(None, id="cpu")]
+if torch.cuda.is_available():
+    DEVICES.append(pytest.param(0, id="cuda", marks=pytest.mark.gpu))
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3 * 16 * 16, len(LABELS))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images.flatten(1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stage(tmp_path_factory.mktemp("model"))
+
+
+def stage(folder: Path, off_by: float = 0.0) -> Path:
+    torch.manual_seed(0)
+    model = Tiny().eval()
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        scripted = torch.jit.script(model)
+    scripted.save(str(folder / "model.pt"))
+    names = {str(index): label for index, label in enumerate(LABELS)}
+    (folder / "index_to_name.json").write_text(json.dumps(names))
+    (folder / "golden").mkdir()
+    image = encode(quadrants(), "PNG")
+    (folder / "golden" / "0.png").write_bytes(image)
+    with torch.no_grad():
+        logits = model(normalize(load_pixels(image, SPEC)[None], SPEC))[0].tolist()
+    logits[1] += off_by
+    label = LABELS[logits.index(max(logits))]
+    golden = {
+        "format": 1,
+        "atol": {"cpu": 1e-3, "cuda": 5e-2},
+        "images": [{"file": "0.png", "label": label, "logits": logits}],
+    }
+    (folder / "golden" / "golden.json").write_text(json.dumps(golden))
+    return folder
+
+
+class Metrics:
+    """Takes what the handler emits."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[float]] = {}
+
+    def add_metric(self, name: str, value: float, unit: str, **_: Any) -> None:
+        self.seen.setdefault(name, []).append(value)
+
+
+class Worker:
+    """A loaded handler, asked as TorchServe's Service asks."""
+
+    def __init__(self, folder: Path, batch_size: int = 4, gpu: int | None = None, **handler: Any):
+        self.handler = ImageClassifier()
+        manifest = {"model": {"modelVersion": "1.0"}}
+        self.metrics = Metrics()
+        service = Service(
+            "tiny", str(folder), manifest, self.handler.handle, gpu, batch_size, True, self.metrics
+        )
+        self.context = service.context
+        self.context.model_yaml_config = {
+            "maxWorkers": 1,
+            "image": {"resize": 20, "crop": 16, "mean": [0.5] * 3, "std": [0.25] * 3},
+            "handler": {"top_k": 3, "format": "stock", **handler},
+        }
+        self.handler.initialize(self.context)
+
+    def ask(
+        self, *items: Any, headers: dict[str, str] | None = None
+    ) -> list[tuple[int, dict[str, Any]]]:
+        fields = [item if isinstance(item, dict) else {"body": bytearray(item)} for item in items]
+        self.context.request_processor = [RequestProcessor(dict(headers or {})) for _ in items]
+        answers = self.handler.handle(fields, self.context)
+        assert len(answers) == len(items)
+        types = [self.context.get_response_content_type(index) for index in range(len(items))]
+        assert set(types) == {"application/json"}
+        return [
+            (self.context.get_response_status(index)[0], json.loads(answer))
+            for index, answer in enumerate(answers)
+        ]
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def worker(folder: Path, request: pytest.FixtureRequest) -> Worker:
+    return Worker(folder, gpu=request.param)
+
+
+GOOD = {
+    "PNG": encode(quadrants(), "PNG"),
+    "JPEG": encode(quadrants(), "JPEG"),
+    "turned": turned("JPEG", 6),
+    "palette": encode(quadrants().quantize(8), "GIF"),
+}
+
+
+def test_a_batch_answers_as_its_images_alone(worker: Worker) -> None:
+    alone = [worker.ask(image)[0] for image in GOOD.values()]
+    together = worker.ask(*GOOD.values())
+    for (status, answer), (status_alone, answer_alone) in zip(together, alone, strict=True):
+        assert (status, list(answer)) == (status_alone, list(answer_alone)) == (200, list(answer))
+        assert list(answer.values()) == pytest.approx(list(answer_alone.values()), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", faults())
+def test_a_bad_image_does_not_touch_its_mates(worker: Worker, name: str) -> None:
+    bad, status = faults()[name]
+    good = GOOD["PNG"]
+    alone = worker.ask(good)[0][1]
+    assert worker.ask(bad)[0][0] == status
+    answers = worker.ask(good, GOOD["JPEG"], bad, good)
+    assert [answer[0] for answer in answers] == [200, 200, status, 200]
+    assert answers[2][1]["code"] == status
+    for index in (0, 3):
+        assert answers[index][1] == pytest.approx(alone, abs=1e-6)
+
+
+def base64_of(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"data": bytearray(GOOD["PNG"])},
+        {"body": base64_of(GOOD["PNG"])},
+        {"body": {"data": base64_of(GOOD["PNG"])}},
+        {"body": {"b64": "data:image/png;base64," + base64_of(GOOD["PNG"])}},
+        {"body": {"instances": [{"b64": base64_of(GOOD["PNG"])}]}},
+        {"body": bytearray(json.dumps({"data": base64_of(GOOD["PNG"])}).encode())},
+    ],
+    ids=["data", "text", "JSON", "data URL", "instances", "JSON bytes"],
+)
+def test_each_form_of_request_gives_the_same_answer(worker: Worker, item: dict[str, Any]) -> None:
+    assert worker.ask(item) == worker.ask(GOOD["PNG"])
+
+
+@pytest.mark.parametrize(
+    ("item", "status"),
+    [
+        ({"body": [[0.5, 0.5], [0.5, 0.5]]}, 415),
+        ({"body": {"instances": [[1, 2, 3]]}}, 415),
+        ({"body": {"data": "%%% no base64 %%%"}}, 400),
+        ({}, 400),
+    ],
+)
+def test_what_is_no_image_request_is_refused(
+    worker: Worker, item: dict[str, Any], status: int
+) -> None:
+    assert worker.ask(item)[0][0] == status
+
+
+def test_options_choose_form_and_classes(worker: Worker) -> None:
+    image = GOOD["PNG"]
+    stock = worker.ask(image)[0][1]
+    assert len(stock) == 3
+    assert list(stock.values()) == sorted(stock.values(), reverse=True)
+    headers = {"x-MARINA-format": "detailed", "X-Marina-Top-K": "99"}
+    detailed = worker.ask(image, headers=headers)[0][1]
+    assert (detailed["model"], detailed["version"]) == ("tiny", "1.0")
+    assert len(detailed["predictions"]) == len(LABELS)
+    assert sum(p["probability"] for p in detailed["predictions"]) == pytest.approx(1, abs=1e-4)
+    first = detailed["predictions"][0]
+    assert LABELS[first["index"]] == first["label"] == next(iter(stock))
+    grpc = {"data": bytearray(image), "x-marina-top-k": b"1", "x-marina-format": b"detailed"}
+    assert len(worker.ask(grpc)[0][1]["predictions"]) == 1
+    for wrong in ({"X-Marina-Top-K": "0"}, {"X-Marina-Format": "xml"}):
+        assert worker.ask(image, headers=wrong)[0][0] == 400
+
+
+def test_stages_and_errors_are_measured(worker: Worker) -> None:
+    worker.metrics.seen.clear()
+    worker.ask(GOOD["PNG"], b"bad", GOOD["JPEG"])
+    seen = worker.metrics.seen
+    for stage_name in ("decode", "preprocess", "inference", "postprocess"):
+        (seconds,) = seen[f"marina_{stage_name}_seconds"]
+        assert 0 <= seconds < 5
+    assert seen["marina_batch_size"] == [3]
+    assert seen["marina_requests_total"] == [3]
+    assert seen["marina_request_errors_total"] == [1]
+
+
+def test_every_metric_is_declared(worker: Worker) -> None:
+    import yaml
+
+    worker.ask(GOOD["PNG"], b"bad")
+    declared = yaml.safe_load((Path(__file__).parents[2] / "handlers" / "metrics.yaml").read_text())
+    names = {metric["name"] for kind in declared["model_metrics"].values() for metric in kind}
+    assert set(worker.metrics.seen) <= names
+
+
+def test_a_stale_golden_refuses_to_load(tmp_path: Path) -> None:
+    with pytest.raises(GoldenMismatch, match=r"differ from the lab's by up to 0\.25"):
+        Worker(stage(tmp_path, off_by=0.25))
+
+
+def test_a_gpu_that_is_not_there_is_an_error(folder: Path) -> None:
+    gpu = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with pytest.raises((RuntimeError, ValueError), match=r"(?i)cuda|gpu"):
+        Worker(folder, gpu=gpu)
+
+
+def test_a_fault_of_the_model_is_not_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(folder)
+
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("the model broke")
+
+    monkeypatch.setattr(worker.handler._pipeline, "_model", fail)
+    with pytest.raises(RuntimeError, match="the model broke"):
+        worker.ask(GOOD["PNG"])
