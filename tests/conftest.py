@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from marina.recipe import Recipe, read_recipe
 from marina.train.run import Run
 from marina.train.training import train
+
+# A test run that was started in the background ignores SIGINT, and so would every server that it
+# starts: Ctrl-C could not be tested. With a handler here, children start with the default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPO = Path(__file__).parent.parent
 
