@@ -11,9 +11,10 @@ from marina.recipe import Recipe, read_recipe
 from marina.train.run import Run
 from marina.train.training import train
 
-# A test run that was started in the background ignores SIGINT, and so would every server that it
-# starts: Ctrl-C could not be tested. With a handler here, children start with the default.
+# A test run that was started in the background ignores SIGINT, one under nohup SIGHUP, and so
+# would every server that they start: Ctrl-C could not be tested. Children inherit the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REPO = Path(__file__).parent.parent
 
