@@ -4,13 +4,18 @@ SHELL := /bin/sh
 UV := $(shell command -v uv || echo .venv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: demo test lint format clean install
+.PHONY: demo test test-full lint format fuzz clean install
 
 demo: install
 	.venv/bin/marina demo $(ARGS)
 
+# Two at a time, with one thread each: most tests wait for a server. A file's tests share servers.
 test: install
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What takes minutes besides: 20 changes of a split under 10,000 requests.
+test-full: install
+	MARINA_FULL=1 .venv/bin/python -m pytest tests/serve/test_gateway.py $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .
@@ -20,6 +25,12 @@ lint: install
 format: install
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# Coverage-guided fuzzing of the decode path: make fuzz SECONDS=600. Findings go to .fuzz/.
+fuzz: SECONDS ?= 60
+fuzz: install
+	$(UV) sync --locked --quiet --inexact --group fuzz
+	.venv/bin/python scripts/fuzz_decode.py -max_total_time=$(SECONDS)
 
 install: .venv/installed
 
@@ -35,5 +46,5 @@ install: .venv/installed
 
 # Everything that was made here but the data, runs, archives and logs of your own work.
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,26 @@ def detailed(predictions: Sequence[Prediction], model: str, version: str) -> byt
     """Give the form that says which model answered, and each class's index."""
     shown = [asdict(prediction) for prediction in predictions]
     return _to_json({"model": model, "version": version, "predictions": shown})
+
+
+def explanation(prediction: Prediction, model: str, version: str, heatmap: bytes) -> bytes:
+    """Give the likeliest class with a PNG of what in the image speaks for it, as base64."""
+    drawn = base64.b64encode(heatmap).decode()
+    return _to_json({"model": model, "version": version, **asdict(prediction), "heatmap": drawn})
+
+
+def headers(first: Prediction, version: str) -> dict[str, str]:
+    """Give what a gateway's access log wants to know of an answer, as response headers.
+
+    Args:
+        first: The likeliest class. A header is ASCII, so its label is percent-encoded.
+        version: Of the model.
+    """
+    return {
+        "X-Marina-Version": version,
+        "X-Marina-Top1": quote(first.label, safe=""),
+        "X-Marina-Confidence": f"{first.probability:.6g}",
+    }
 
 
 def error(problem: ImageError) -> bytes:

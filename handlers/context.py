@@ -47,6 +47,9 @@ class Context(Protocol):
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the Content-Type of one answer."""
 
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """Set a header of one answer; clients see it over REST alone."""
+
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
         """Set the HTTP status of one answer."""
 

@@ -44,7 +44,9 @@ _READERS: dict[Format, type[ImageFile]] = {
 _DEFAULT_LIMITS = ImageLimits()
 
 
-def decode(data: bytes, mode: Mode, limits: ImageLimits = _DEFAULT_LIMITS) -> Image.Image:
+def decode(
+    data: bytes, mode: Mode, limits: ImageLimits = _DEFAULT_LIMITS, shrink_px: int | None = None
+) -> Image.Image:
     """Decode the first picture of a JPEG, PNG, WebP, GIF, BMP or TIFF file.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled.
@@ -55,6 +57,8 @@ def decode(data: bytes, mode: Mode, limits: ImageLimits = _DEFAULT_LIMITS) -> Im
         data: The whole file.
         mode: ``RGB`` or ``L``.
         limits: Checked on the header, before any pixel is decoded.
+        shrink_px: A JPEG may be decoded at a half, a quarter or an eighth of its size, as long as
+            neither side gets shorter than this.
 
     Returns:
         An upright image of that mode, 8 bits a channel.
@@ -68,6 +72,8 @@ def decode(data: bytes, mode: Mode, limits: ImageLimits = _DEFAULT_LIMITS) -> Im
     kind = sniff(data)
     with _damage_as_bad_image(kind):
         image = _open(data, kind, limits)
+        if shrink_px is not None and kind == "JPEG":
+            image.draft(image.mode, (shrink_px, shrink_px))
         image.load()
         turn = read_orientation(image)
         flat = flatten(image)

@@ -38,6 +38,13 @@ class BadImage(ImageError):
     type = "BadImageException"
 
 
+class ExplanationsOff(ImageError):
+    """An explanation of a model whose recipe does not allow any."""
+
+    status = 403
+    type = "ExplanationsOffException"
+
+
 class ImageTooLarge(ImageError):
     """An image with more pixels, or a longer shape, than the limits allow."""
 

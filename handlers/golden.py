@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,10 @@ class Golden:
         if not images:
             raise ValueError(f"{FILE}: expected at least one image: archive the model again")
         return cls(images, atol)
+
+    def first(self, count: int) -> Golden:
+        """Give the first images alone, or all where there are fewer."""
+        return replace(self, images=self.images[:count])
 
     def check(self, logits: torch.Tensor, device_type: str) -> None:
         """Compare logits with the lab's.

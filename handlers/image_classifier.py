@@ -7,6 +7,7 @@ others, and costs a worker seconds.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -18,14 +19,17 @@ import torch
 from handlers import answer
 from handlers.cores import usable_cores
 from handlers.device import choose_device
-from handlers.errors import ImageError
+from handlers.errors import ExplanationsOff, ImageError
+from handlers.explain import occlude, overlay
 from handlers.golden import Golden
 from handlers.image_spec import ImageSpec
 from handlers.labels import read_labels
+from handlers.layout import Layout, lay_out
 from handlers.metrics import emit
 from handlers.model import load_model
 from handlers.options import Options, read_options
-from handlers.pipeline import Loaded, Pipeline, rank
+from handlers.pipeline import Loaded, Pipeline, graph_sizes, rank
+from handlers.precision import processor_flags, slow_precision_warning
 from handlers.record import BatchRecord
 from handlers.request import read_image
 from handlers.settings import Settings
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from handlers.context import Context, Item
+    from handlers.precision import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +77,17 @@ class ImageClassifier:
         self._settings = Settings.from_mapping(config.get("handler") or {})
         self._name, self._version = context.model_name, _version(context.manifest)
         self._labels = read_labels(folder / "index_to_name.json")
-        self._pipeline = _pipeline(folder, context, self._settings)
-        batch_size = max(1, context.system_properties["batch_size"] or 1)
-        self._prove(Golden.load(folder / "golden"), batch_size)
-        self._warm(batch_size)
+        self._batch_size = max(1, context.system_properties["batch_size"] or 1)
+        self._pipeline = _pipeline(folder, context, self._settings, self._batch_size)
+        self._pipeline.warm(self._settings.top_k)
+        self._prove(Golden.load(folder / "golden"))
         logger.info(
-            "%s %s ready on %s after %.1f s: golden images answered, batches of 1 to %d warmed",
+            "%s %s ready on %s after %.1f s: batches of 1 to %d warmed, golden images answered",
             self._name,
             self._version,
             self._pipeline.device,
             perf_counter() - started,
-            batch_size,
+            self._batch_size,
         )
 
     def handle(self, data: Sequence[Item], context: Context) -> list[bytes]:
@@ -115,82 +120,131 @@ class ImageClassifier:
         return [
             _refuse(outcome, index, context, record)
             if isinstance(outcome, ImageError)
-            else _accept(next(answers), index, context)
+            else _accept(*next(answers), index, context)
             for index, outcome in enumerate(outcomes)
         ]
 
     def _load(self, received: tuple[Item, Mapping[str, Any]]) -> Request | ImageError:
         item, headers = received
         try:
-            options = read_options(item, headers, self._settings.options)
+            options = self._read_options(item, headers)
             return Request(self._pipeline.load(read_image(item)), options)
         except ImageError as problem:
             return problem
 
-    def _predict(self, requests: Sequence[Request], record: BatchRecord) -> list[bytes]:
+    def _read_options(self, item: Item, headers: Mapping[str, Any]) -> Options:
+        options = read_options(item, headers, self._settings.options)
+        if options.explain and not self._settings.explanations:
+            raise ExplanationsOff(
+                "this model answers no explanations: set serve.explanations to true in its recipe "
+                "and archive it again"
+            )
+        return options
+
+    def _predict(
+        self, requests: Sequence[Request], record: BatchRecord
+    ) -> list[tuple[bytes, dict[str, str]]]:
+        """Give each request's answer and the headers that go with it."""
         batch = self._pipeline.batch([request.loaded.pixels for request in requests])
         record.stop("preprocess")
         logits = self._pipeline.infer(batch)  # (N, classes)
         record.stop("inference")
-        ranked = rank(logits, max(request.options.top_k for request in requests))
+        most = max(request.options.top_k for request in requests)
+        ranked = rank(logits / self._settings.temperature, most)
         answers = [
             self._form(row[: request.options.top_k], request.options)
             for row, request in zip(ranked, requests, strict=True)
         ]
         record.stop("postprocess")
-        return answers
+        explained = [i for i, request in enumerate(requests) if request.options.explain]
+        for i in explained:
+            answers[i] = self._explain(requests[i], ranked[i][0])
+        if explained:
+            record.stop("explanation")
+        return [
+            (body, answer.headers(self._prediction(*row[0]), self._version))
+            for body, row in zip(answers, ranked, strict=True)
+        ]
+
+    def _prediction(self, index: int, probability: float) -> answer.Prediction:
+        return answer.Prediction(self._labels[index], index, probability)
+
+    def _explain(self, request: Request, first: tuple[int, float]) -> bytes:
+        pixels = request.loaded.pixels
+        prediction = self._prediction(*first)
+        heat = occlude(self._pipeline, pixels, prediction.index, self._batch_size)
+        return answer.explanation(prediction, self._name, self._version, overlay(pixels, heat))
 
     def _form(self, row: Sequence[tuple[int, float]], options: Options) -> bytes:
-        predictions = [answer.Prediction(self._labels[i], i, p) for i, p in row]
+        predictions = [self._prediction(*each) for each in row]
         if options.format == "detailed":
             return answer.detailed(predictions, self._name, self._version)
         return answer.stock(predictions)
 
-    def _prove(self, golden: Golden, batch_size: int) -> None:
-        """Replay the golden images through the whole path, and count the classes."""
+    def _prove(self, golden: Golden) -> None:
+        """Replay the golden images through the whole path, and count the classes.
+
+        All of them in full batches, then some in each smaller size: those are other graphs.
+        """
         loaded = self._pipeline.each(self._pipeline.load, [image.data for image in golden.images])
-        pixels = [image.pixels for image in loaded]
-        rows = [
-            self._pipeline.infer(self._pipeline.batch(pixels[start : start + batch_size]))
-            for start in range(0, len(pixels), batch_size)
-        ]
-        logits = torch.cat(rows)  # (images, classes)
+        batch = self._pipeline.batch([image.pixels for image in loaded])
+        logits = self._pipeline.infer(batch)  # (images, classes)
         golden.check(logits, self._pipeline.device.type)
+        for size in self._pipeline.sizes[1:]:
+            part = self._pipeline.infer(batch[:size])
+            golden.first(size).check(part, self._pipeline.device.type)
         if logits.shape[1] != len(self._labels):
             raise ValueError(
                 f"index_to_name.json names {len(self._labels)} classes, "
                 f"the model gives {logits.shape[1]}: archive the model again"
             )
 
-    def _warm(self, batch_size: int) -> None:
-        """Run each batch size that may come, so that no client pays for its first run."""
-        spec = self._pipeline.spec
-        blank = torch.zeros(spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (C, H, W)
-        for size in range(1, batch_size + 1):
-            rank(self._pipeline.infer(self._pipeline.batch([blank] * size)), self._settings.top_k)
 
-
-def _pipeline(folder: Path, context: Context, settings: Settings) -> Pipeline:
+def _pipeline(folder: Path, context: Context, settings: Settings, batch_size: int) -> Pipeline:
     config = context.model_yaml_config or {}
     spec = ImageSpec.from_mapping(config.get("image") or {})
     device = choose_device(context.system_properties["gpu_id"])
-    cores = usable_cores()
+    _check_precision(settings.precision, device)
+    layout = _lay_out(config, settings)
+    torch.set_num_threads(layout.threads)
+    model = load_model(folder / "model.pt", spec, device, fusion=settings.fusion)
+    fused = settings.fusion and device.type == "cpu"
+    sizes = graph_sizes(batch_size, settings.precision, fused=fused)
+    return Pipeline(model, spec, settings.limits, device, layout.threads, sizes)
+
+
+def _lay_out(config: Mapping[str, Any], settings: Settings) -> Layout:
     # Without maxWorkers, a model-config.yaml makes TorchServe start one worker per core.
-    threads = max(1, cores // (config.get("maxWorkers") or cores))
-    torch.set_num_threads(threads)
-    return Pipeline(load_model(folder / "model.pt", device), spec, settings.limits, device, threads)
+    layout = lay_out(usable_cores(), config.get("maxWorkers"), settings.threads)
+    logger.info("%s; the host has %s", layout, os.cpu_count())
+    if layout.warning:
+        logger.warning(layout.warning)
+    return layout
+
+
+def _check_precision(precision: Precision, device: torch.device) -> None:
+    if device.type == "cpu":
+        if warning := slow_precision_warning(precision, processor_flags()):
+            logger.warning(warning)
+    elif precision == "int8":
+        raise ValueError(
+            "precision int8 runs on the CPU only: export with serve.precision=fp16 for a GPU, or "
+            "set number_of_gpu=0 in config.properties"
+        )
 
 
 def _version(manifest: Mapping[str, Any] | None) -> str:
     return str(((manifest or {}).get("model") or {}).get("modelVersion", ""))
 
 
-def _accept(body: bytes, index: int, context: Context) -> bytes:
+def _accept(body: bytes, headers: Mapping[str, str], index: int, context: Context) -> bytes:
     context.set_response_content_type(index, answer.CONTENT_TYPE)
+    for name, value in headers.items():
+        context.set_response_header(index, name, value)
     return body
 
 
 def _refuse(problem: ImageError, index: int, context: Context, record: BatchRecord) -> bytes:
     record.refuse(problem.status)
     context.set_response_status(problem.status, HTTPStatus(problem.status).phrase, index)
-    return _accept(answer.error(problem), index, context)
+    return _accept(answer.error(problem), {}, index, context)

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Mode = Literal["RGB", "L"]
+Decoding = Literal["exact", "fast"]
 
 CHANNELS: dict[Mode, int] = {"RGB": 3, "L": 1}
+
+# A JPEG's blocks are shrunk by averaging: what is left is resized at least by so much.
+SHRINK_MARGIN = 2
 
 # Pillow warns of a decompression bomb above so many pixels, and its TIFF and GIF readers check
 # this again while they decode. A limit above it would let Pillow's own rule answer for ours.
@@ -37,6 +41,10 @@ class ImageSpec:
         std: Per channel, what the difference is divided by.
         interpolation: Pillow's filter of that name, with antialiasing where it has one.
         mode: ``RGB`` for three channels, ``L`` for one.
+        decode: ``exact`` decodes every pixel and resizes as torchvision does, to the bit. ``fast``
+            lets a large JPEG be shrunk while it is decoded, to no less than twice ``resize``, and
+            resizes nothing beside the crop. Evaluation and serving do the same either way; the
+            export tells how often the two agree.
     """
 
     resize: int
@@ -45,6 +53,7 @@ class ImageSpec:
     std: tuple[float, ...]
     interpolation: Interpolation = "bilinear"
     mode: Mode = "RGB"
+    decode: Decoding = "exact"
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -56,6 +65,7 @@ class ImageSpec:
         """
         _check_choice("interpolation", self.interpolation, get_args(Interpolation))
         _check_choice("mode", self.mode, get_args(Mode))
+        _check_choice("decode", self.decode, get_args(Decoding))
         _check_positive_int("resize", self.resize)
         _check_positive_int("crop", self.crop)
         if self.crop > self.resize:
@@ -69,6 +79,11 @@ class ImageSpec:
     def channels(self) -> int:
         """Number of channels of the model's input."""
         return CHANNELS[self.mode]
+
+    @property
+    def shrink_px(self) -> int | None:
+        """Shorter side that a JPEG may be shrunk to as it is decoded; None where it may not."""
+        return SHRINK_MARGIN * self.resize if self.decode == "fast" else None
 
     @classmethod
     def from_mapping(cls, section: Mapping[str, Any]) -> ImageSpec:

@@ -15,6 +15,8 @@ AnswerFormat = Literal["stock", "detailed"]
 
 FORMAT_OPTION = "x-marina-format"
 TOP_K_OPTION = "x-marina-top-k"
+# TorchServe sets this header on what comes to /explanations; over gRPC it is an input field.
+EXPLAIN_OPTION = "explain"
 
 _WHOLE_NUMBER = re.compile(r"0*[1-9][0-9]{0,8}")
 
@@ -27,10 +29,12 @@ class Options:
         format: ``stock`` is TorchServe's ``{label: probability}``; ``detailed`` names the model,
             its version and each class's index.
         top_k: Classes in the answer; more than there are gives all of them.
+        explain: Whether the answer is an explanation of the likeliest class instead.
     """
 
     format: AnswerFormat
     top_k: int
+    explain: bool = False
 
 
 def read_options(item: Mapping[str, Any], headers: Mapping[str, Any], defaults: Options) -> Options:
@@ -51,6 +55,7 @@ def read_options(item: Mapping[str, Any], headers: Mapping[str, Any], defaults: 
     return Options(
         format=_read_format(_text(given.get(FORMAT_OPTION)), defaults.format),
         top_k=_read_top_k(_text(given.get(TOP_K_OPTION)), defaults.top_k),
+        explain=_text(given.get(EXPLAIN_OPTION)) == "True",
     )
 
 

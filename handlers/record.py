@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from handlers.pipeline import Loaded
 
-Stage = Literal["decode", "preprocess", "inference", "postprocess"]
+Stage = Literal["decode", "preprocess", "inference", "explanation", "postprocess"]
 
 # TorchServe answers a whole batch with 503 or 507 when the handler raises.
 FAILED_BATCH = "5xx"

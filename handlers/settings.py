@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from handlers.image_spec import ImageLimits
 from handlers.options import AnswerFormat, Options
+from handlers.precision import PRECISIONS, Precision
 from handlers.section import read_section
 
 if TYPE_CHECKING:
@@ -22,12 +24,22 @@ class Settings:
     Attributes:
         top_k: Classes in an answer that asks for no number.
         format: Form of an answer that asks for none.
+        temperature: What logits are divided by before they become probabilities.
+        threads: Of this worker; None shares the cores out among the workers.
+        precision: In what numbers the model computes; it was exported so.
+        fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
+        explanations: Whether ``/explanations`` is answered; one costs fifty predictions.
         max_pixels: See ``ImageLimits``.
         max_aspect_ratio: See ``ImageLimits``.
     """
 
     top_k: int = 5
     format: AnswerFormat = "stock"
+    temperature: float = 1.0
+    threads: int | None = None
+    precision: Precision = "fp32"
+    fusion: bool = True
+    explanations: bool = False
     max_pixels: int = _DEFAULT_LIMITS.max_pixels
     max_aspect_ratio: float = _DEFAULT_LIMITS.max_aspect_ratio
 
@@ -39,8 +51,19 @@ class Settings:
         """
         if not isinstance(self.top_k, int) or isinstance(self.top_k, bool) or self.top_k < 1:
             raise ValueError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
+        if self.threads is not None and not (isinstance(self.threads, int) and self.threads >= 1):
+            raise ValueError(f"threads must be a whole number of at least 1, got {self.threads!r}")
         if self.format not in get_args(AnswerFormat):
             raise ValueError(f"format must be stock or detailed, got {self.format!r}")
+        if not isinstance(self.temperature, int | float) or not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be a positive number, got {self.temperature!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        for name in ("fusion", "explanations"):
+            if getattr(self, name) not in (True, False):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         _ = self.limits
 
     @classmethod

@@ -13,7 +13,6 @@ from marina.archive.archive import archive
 from marina.archive.store import Entry, ModelStore
 from marina.display import output
 from marina.errors import ParityError
-from marina.files import sha256_tree
 from marina.predict import Outcome, predict_each
 from marina.progress import console
 from marina.recipe import Recipe, read_recipe
@@ -55,12 +54,13 @@ def run_demo(config: ServeConfig, log_dir: Path, *, once: bool) -> None:
 
 def _fresh_run(recipe: Recipe) -> Run:
     """Give the newest run of this very recipe and data, or train one."""
+    from marina.train.dataset import dataset_digest
     from marina.train.run import Run
     from marina.train.sources import prepare
     from marina.train.training import train
 
     prepare(recipe.data)
-    digest = sha256_tree(recipe.data.root)
+    digest = dataset_digest(recipe.data)
     for metrics in sorted(Path("runs", recipe.name).glob("*/metrics.json"), reverse=True):
         run = Run(metrics.parent)
         if run.recipe == recipe and run.metrics["dataset"]["sha256"] == digest:
@@ -175,8 +175,8 @@ def _print_next_steps(lab: Evaluation, server: Server) -> None:
     image, model = lab.split.files[0], server.models[0]
     output.print(
         "\nGo on with:\n"
-        f"  curl -T {image} {server.rest_url}/predictions/{model.name}\n"
-        f"  curl -T {image} -H 'X-Marina-Format: detailed' "
+        f"  curl -X POST -T {image} {server.rest_url}/predictions/{model.name}\n"
+        f"  curl -X POST -T {image} -H 'X-Marina-Format: detailed' "
         f"{server.rest_url}/predictions/{model.name}/{model.version}\n"
         f"  marina predict {lab.split.root}/test --model {model.name} --url {server.rest_url}\n"
         f"  marina predict {image} --model {model.name} --grpc --url {server.grpc_target}\n"

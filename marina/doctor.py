@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from handlers.cores import usable_cores
+from handlers.layout import lay_out
+from handlers.precision import fast_precisions, processor_flags
 from marina.errors import ServeError
 from marina.serve.java import find_java
 from marina.serve.ports import holder, is_free
@@ -53,7 +55,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything."""
-    return [*_python(), *_torch(), _java(), _envoy(), *_ports(), *_room(), _threads()]
+    return [*_python(), *_torch(), _java(), _envoy(), *_ports(), *_room(), *_threads()]
 
 
 def _python() -> Iterator[Finding]:
@@ -131,12 +133,16 @@ def _room() -> Iterator[Finding]:
     yield Finding("memory", f"{memory_gb:.1f} GB available", fix)
 
 
-def _threads() -> Finding:
+def _threads() -> Iterator[Finding]:
     cores = usable_cores()
     found = f"{cores} usable cores (affinity and cgroup), {os.cpu_count()} in the host"
+    yield Finding("layout", f"{lay_out(cores)}, where a recipe says nothing")
+    flags = processor_flags()
+    yield Finding("precision", f"fast here: {', '.join(fast_precisions(flags))}")
     wanted = os.environ.get("OMP_NUM_THREADS")
     if wanted and wanted.isdigit() and int(wanted) > cores:
-        return Finding(
+        yield Finding(
             "threads", f"{found}, OMP_NUM_THREADS={wanted}", "unset OMP_NUM_THREADS: it is too many"
         )
-    return Finding("threads", found)
+    else:
+        yield Finding("threads", found)

@@ -33,10 +33,14 @@ class TrainError(MarinaError):
     exit_code = 4
 
 
-class ParityError(MarinaError):
-    """An exported model that does not answer as the network it was made from."""
+class ExportError(MarinaError):
+    """A network that cannot be exported as its recipe wants."""
 
     exit_code = 5
+
+
+class ParityError(ExportError):
+    """An exported model that does not answer as the network it was made from."""
 
 
 class ArchiveError(MarinaError):
@@ -59,16 +63,52 @@ class ServeError(MarinaError):
         self.details = details
 
 
+class NotServed(ServeError):
+    """A model or version that an operation names and the server does not serve."""
+
+
+class OperationRefused(ServeError):
+    """An operation on the models that the server will not do as things are."""
+
+
+class RolloutError(MarinaError):
+    """A rollout.yaml that breaks a rule, or a rollout whose log does not fit it."""
+
+    exit_code = 10
+
+
+class SplitError(MarinaError):
+    """A split of traffic that is not valid, or cannot be applied."""
+
+    exit_code = 9
+
+
+class BenchError(MarinaError):
+    """A benchmark that cannot run, or results that cannot be read or compared."""
+
+    exit_code = 20
+
+
+class LimitMissed(BenchError):
+    """A measurement that is worse than the limits given for it."""
+
+    exit_code = 21
+
+
 class ClientError(MarinaError):
     """A prediction that was not answered, or answered with an error.
 
     Attributes:
         status: The HTTP status of the answer, or the one that fits an error without an answer;
             None if the request never reached a server.
-        request_id: The server's name for the request, to be found in its log; None if none came.
+        request_id: The client's name for the request, which the gateway and the handler see too.
+        is_safe_to_retry: Whether the server certainly did not begin to work on the request.
+        details: What lies behind the message, if the server says it: a worker's traceback.
     """
 
     exit_code = 8
+    details: str = ""
+    is_safe_to_retry: ClassVar[bool] = False
     status: int | None = None
 
     def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None):
@@ -86,6 +126,18 @@ class BadRequest(ClientError):
 
 class BadImage(BadRequest):
     """Bytes that are no image: empty, truncated, damaged."""
+
+
+class Unauthorized(ClientError):
+    """No token, or one that is wrong or has expired."""
+
+    status = 401
+
+
+class Conflict(BadRequest):
+    """What the server's state forbids, such as a version that is registered already."""
+
+    status = 409
 
 
 class ModelNotFound(ClientError):
@@ -106,22 +158,33 @@ class UnsupportedMedia(ClientError):
     status = 415
 
 
-class QueueFull(ClientError):
-    """More requests wait than the model's queue holds; try again later."""
-
-    status = 429
-
-
 class ServerFault(ClientError):
     """The server failed on a request that may well be sound."""
 
     status = 500
 
 
+class NotOffered(ClientError):
+    """Something that this server, or this model, does not do."""
+
+    status = 501
+
+
 class NotReady(ClientError):
     """No worker can take the request now; try again later."""
 
     status = 503
+
+
+class QueueFull(NotReady):
+    """More requests wait than the model's queue holds; try again later.
+
+    TorchServe says so with 503 and the words "has no worker", which it also says of a model that
+    was scaled to none. Either way it did not take the request.
+    """
+
+    is_safe_to_retry = True
+    status = 429
 
 
 class DeadlineExceeded(ClientError):
@@ -134,38 +197,7 @@ class ConnectionFailed(ClientError):
     """No server was reached, or it hung up."""
 
 
-_BY_STATUS: dict[int, type[ClientError]] = {
-    400: BadRequest,
-    404: ModelNotFound,
-    408: DeadlineExceeded,
-    413: TooLarge,
-    415: UnsupportedMedia,
-    429: QueueFull,
-    500: ServerFault,
-    503: NotReady,
-    504: DeadlineExceeded,
-}
+class ConnectionRefused(ConnectionFailed):
+    """No server was reached: nothing of the request was sent."""
 
-# Where the type in an error's body says more than its status. TorchServe answers 503 both when no
-# worker is free and, with this type, when the handler raised.
-_BY_TYPE: dict[str, type[ClientError]] = {
-    "BadImageException": BadImage,
-    "InternalServerException": ServerFault,
-}
-
-
-def error_from_body(
-    code: int, type_: str, message: str, request_id: str | None = None
-) -> ClientError:
-    """Give the error that an answer's ``{"code", "type", "message"}`` stands for.
-
-    Args:
-        code: An HTTP status of 400 or more. One without a class of its own becomes a
-            `BadRequest` (4xx) or a `ServerFault` (5xx) of that status.
-        type_: The ``type`` in the body, or an empty string.
-        message: What the server says.
-        request_id: The server's name for the request.
-    """
-    general = BadRequest if code < 500 else ServerFault
-    error = _BY_TYPE.get(type_) or _BY_STATUS.get(code, general)
-    return error(message, status=code, request_id=request_id)
+    is_safe_to_retry = True

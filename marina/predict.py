@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from marina.progress import progress_bar
 
 if TYPE_CHECKING:
     from marina.client import Prediction
+    from marina.client.token import Token
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -67,11 +69,13 @@ def find_images(arguments: list[str]) -> list[Path]:
     return found
 
 
-def connect(url: str | None, *, grpc: bool) -> Client | GrpcClient:
+def connect(url: str | None, *, grpc: bool, token: Token | None = None) -> Client | GrpcClient:
     """Open a client for the protocol, at its default address unless one is given."""
     if grpc:
-        return GrpcClient(url) if url else GrpcClient()
-    return Client(url) if url else Client()
+        target = url or f"127.0.0.1:{os.environ.get('MARINA_GRPC_PORT', 7070)}"
+        return GrpcClient(target, token=token)
+    address = url or f"http://127.0.0.1:{os.environ.get('MARINA_REST_PORT', 8080)}"
+    return Client(address, token=token)
 
 
 def predict_each(
@@ -82,6 +86,7 @@ def predict_each(
     *,
     grpc: bool = False,
     top_k: int | None = None,
+    token: Token | None = None,
 ) -> list[Outcome]:
     """Classify each file; one that fails does not stop the others.
 
@@ -89,7 +94,7 @@ def predict_each(
         ConnectionFailed: Nothing answers at ``url``, so no image can succeed.
     """
     outcomes = []
-    with connect(url, grpc=grpc) as client, progress_bar("predict", len(files)) as bar:
+    with connect(url, grpc=grpc, token=token) as client, progress_bar("predict", len(files)) as bar:
         for file in files:
             start = time.perf_counter()
             predictions: list[Prediction] = []

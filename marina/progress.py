@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -34,8 +35,14 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Bar]:
-    """Show a bar with count, elapsed and remaining time while the block runs."""
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """Show a bar with count, elapsed and remaining time while the block runs.
+
+    Args:
+        title: What goes on.
+        total: Steps in all.
+        done: Steps done before this began.
+    """
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
@@ -45,4 +52,10 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Bar(progress, progress.add_task(title, total=total, note=""))
+        yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))
+
+
+def until(condition: Callable[[], bool], poll_s: float = 0.5) -> None:
+    """Wait until a condition comes true; Ctrl-C gives up."""
+    while not condition():
+        time.sleep(poll_s)

@@ -11,10 +11,16 @@ REPO = Path(__file__).parent.parent
 FOUNDATION = {"errors", "files", "progress", "recipe"}
 MAY_IMPORT = {
     "client": {"errors"},
+    "gateway": {"errors", "files"},
     "train": FOUNDATION,
+    "evaluation": FOUNDATION | {"train"},
+    "understanding": FOUNDATION | {"train", "evaluation"},
     "export": FOUNDATION | {"train"},
     "archive": FOUNDATION | {"train", "export"},
-    "serve": FOUNDATION | {"archive", "client"},
+    "serve": FOUNDATION | {"archive", "client", "gateway"},
+    "bench": FOUNDATION | {"archive", "client", "export", "predict", "serve", "train"},
+    "rollout": FOUNDATION | {"archive", "client", "gateway", "serve"},
+    "k8s": FOUNDATION | {"rollout"},
 }
 HANDLER_PACKAGES = {"torch", "torchvision", "PIL", "ts", "handlers"}
 

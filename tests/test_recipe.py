@@ -96,3 +96,8 @@ def test_an_override_that_is_not_one_is_refused(override: str) -> None:
 def test_a_missing_recipe_says_where_the_shipped_ones_are() -> None:
     with pytest.raises(RecipeError, match=r"no recipe at nowhere.yaml.*models/\*.yaml"):
         read_recipe(Path("nowhere.yaml"))
+
+
+def test_a_delay_of_zero_would_be_a_hundred_milliseconds() -> None:
+    with pytest.raises(RecipeError, match=r"serve\.max_batch_delay_ms.*greater than 0"):
+        read_recipe(MODELS / "resnet.yaml", ("serve.max_batch_delay_ms=0",))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -13,18 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from marina.archive.check import MODEL_VERSION
 from marina.archive.mar import build, zip_reproducibly
 from marina.archive.store import Entry, ModelStore
 from marina.errors import ArchiveError
 from marina.files import sha256_file
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from marina.train.run import Run
 
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]{0,31}")
 
-
-def archive(run: Run, version: str, store: ModelStore, *, force: bool = False) -> Entry:
+def archive(
+    run: Run,
+    version: str,
+    store: ModelStore,
+    *,
+    force: bool = False,
+    key: Ed25519PrivateKey | None = None,
+) -> Entry:
     """Archive an exported run.
 
     Two builds of the same run, version and handlers are byte-identical. Builds may run side by
@@ -34,7 +41,7 @@ def archive(run: Run, version: str, store: ModelStore, *, force: bool = False) -
         ArchiveError: The version is not one, the archive is there already and ``force`` is not
             set, or torch-model-archiver failed.
     """
-    if not _VERSION.fullmatch(version):
+    if not MODEL_VERSION.fullmatch(version):
         raise ArchiveError(f"a version is letters, digits, . _ + - (such as 1.0), not {version!r}")
     name = run.recipe.name
     store.refuse_overwrite(name, version, force=force)
@@ -45,7 +52,7 @@ def archive(run: Run, version: str, store: ModelStore, *, force: bool = False) -
         _write_provenance(run, version, content)
         archived = scratch / "archive.mar"
         zip_reproducibly(content, archived)
-        return store.add(archived, name, version, source_run(run), force=force)
+        return store.add(archived, name, version, source_run(run), force=force, key=key)
 
 
 def stage(run: Run, folder: Path) -> None:
@@ -70,8 +77,8 @@ def model_config(run: Run) -> str:
     recipe = run.recipe
     serve = recipe.serve
     config = {
-        "minWorkers": serve.workers,
-        "maxWorkers": serve.workers,
+        # Without these TorchServe starts one worker per core that its own cgroup has.
+        **({"minWorkers": serve.workers, "maxWorkers": serve.workers} if serve.workers else {}),
         "batchSize": serve.batch_size,
         "maxBatchDelay": serve.max_batch_delay_ms,
         "jobQueueSize": serve.queue_size,
@@ -81,6 +88,11 @@ def model_config(run: Run) -> str:
         "handler": {
             "top_k": serve.top_k,
             "format": serve.format,
+            "temperature": run.temperature,
+            "threads": serve.threads,
+            "precision": serve.precision,
+            "fusion": json.loads((run.folder / "parity.json").read_text())["fusion"],
+            "explanations": serve.explanations,
             **recipe.model_dump(mode="json")["serve"]["limits"],
         },
     }

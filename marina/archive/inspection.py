@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from marina.archive.check import check_archive
 from marina.archive.mar import MANIFEST
 from marina.errors import ArchiveError
 from marina.files import sha256_file
@@ -77,8 +78,9 @@ def inspect(file: Path) -> Inspection:
     """Read a ``.mar`` that Marina made and check every file in it against its provenance.
 
     Raises:
-        ArchiveError: It is missing, no zip, or lacks what every Marina archive has.
+        ArchiveError: It is missing, unsafe, or lacks what every Marina archive has.
     """
+    check_archive(file)
     try:
         with zipfile.ZipFile(file) as archive:
             return _inspect(file, archive)

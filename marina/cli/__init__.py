@@ -8,7 +8,22 @@ from __future__ import annotations
 
 import sys
 
-from marina.cli import archives, lab, machine, serving  # noqa: F401 - they hang verbs on app
+from marina.cli import (  # noqa: F401 - they hang their verbs on app
+    archives,
+    bench,
+    data,
+    kubernetes,
+    lab,
+    machine,
+    models,
+    page,
+    rollouts,
+    runs,
+    serving,
+    split,
+    store,
+    understanding,
+)
 from marina.cli.app import app
 from marina.errors import MarinaError
 from marina.progress import console

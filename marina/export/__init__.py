@@ -1,1 +1,1 @@
-"""From a trained network to a TorchScript file that is proved to answer as it does."""
+"""From a trained network to files that are proved to answer as it does."""

@@ -1,33 +1,42 @@
-"""Export to TorchScript: traced in evaluation mode, proved on real images, then written.
+"""Export to TorchScript: traced or scripted, proved on real images, then written.
 
-The module is saved unfrozen: freezing turns weights into constants of the device at hand. The
-handler freezes it on its own device when it loads it.
+The module is saved unfrozen and takes normalized images: freezing turns weights into constants of
+the device at hand. The handler freezes it on its own device, with the normalization in front.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from handlers.preprocess import normalize
-from marina.errors import DataError
+from handlers.cores import usable_cores
+from handlers.model import load_model
+from handlers.pipeline import Pipeline, graph_sizes
+from marina.errors import ExportError, ParityError
 from marina.export.golden import write_golden
+from marina.export.images import evenly_spaced
+from marina.export.metadata import extra_files
 from marina.export.parity import Parity, check_parity
+from marina.export.precision import quiet_torch, trace
+from marina.export.program import first_line
 from marina.files import sha256_file, whole_file, write_whole
+from marina.progress import console, progress_bar
 from marina.train.dataset import Split, read_split
 from marina.train.evaluation import infer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from marina.recipe import Recipe
     from marina.train.run import Run
 
-PARITY_IMAGES = 256
+PARITY_IMAGES = 2048
+_CPU = torch.device("cpu")
 
 
 def export(run: Run, out: Path | None = None) -> Parity:
@@ -38,81 +47,135 @@ def export(run: Run, out: Path | None = None) -> Parity:
         out: Where to put the model instead of the run's own folder.
 
     Raises:
-        ParityError: TorchScript answers differently; no model is written.
-        DataError: There are no images to prove it on.
+        ParityError: The exported model answers differently; no model is written.
+        ExportError: The network cannot be rewritten for the recipe's precision.
+        DataError: There are no images to prove it on, or none to calibrate int8 on.
     """
     out = out or run.model
-    images = some_images(run.recipe)
+    images = evenly_spaced(read_split(run.recipe.data, "test"), PARITY_IMAGES)
     network = run.load_network()
     logits = infer(network, images, run.recipe)  # (images, classes)
+    agreement = check_decoding(logits, network, images, run.recipe)
     with whole_file(out) as file:
-        with quiet_torchscript():
-            torch.jit.save(trace(network, run.recipe), file)
-        reloaded = load_as_served(file)
-        parity = check_parity(logits, infer(reloaded, images, run.recipe))
+        with quiet_torch():
+            torch.jit.save(compiled(network, run.recipe), file, _extra_files=extra_files(run))
+        served = serve(file, images, run.recipe)
+        parity = check_parity(logits, served.logits, images, run.recipe.serve)
     record = {
         **parity.as_dict(),
+        "torchscript": run.recipe.serve.torchscript,
+        "fusion": served.fusion,
+        "exact_decode_agreement": agreement,
         "model_sha256": sha256_file(out),
         "checkpoint_sha256": sha256_file(run.checkpoint),
+        "temperature": run.temperature,
     }
     write_whole(out.parent / "parity.json", json.dumps(record, indent=2))
-    write_golden(run.folder / "golden", images, logits)
+    golden = logits if parity.precision == "fp32" else served.logits
+    write_golden(run.folder / "golden", images, golden, parity)
     return parity
 
 
+def compiled(network: nn.Module, recipe: Recipe) -> torch.jit.ScriptModule:
+    """Trace or script a network, as the recipe says; see `trace` for what goes in and out.
+
+    Raises:
+        ExportError: The network cannot be rewritten for its precision, or not be scripted.
+        DataError: There are no training images to calibrate int8 on.
+    """
+    if recipe.serve.torchscript == "trace":
+        return trace(network, recipe)
+    try:
+        scripted: torch.jit.ScriptModule = torch.jit.script(network)
+    except RuntimeError as err:
+        raise ExportError(
+            f"torch.jit.script cannot compile {recipe.architecture.name}: {first_line(err)}. "
+            "Export it with serve.torchscript=trace"
+        ) from err
+    return scripted
+
+
 def is_exported(run: Run) -> bool:
-    """Tell whether the run's model and golden images are those of its checkpoint."""
+    """Tell whether the run's model and golden images are those of its checkpoint and recipe."""
     try:
         parity = json.loads((run.folder / "parity.json").read_text())
         return bool(
             parity["checkpoint_sha256"] == sha256_file(run.checkpoint)
             and parity["model_sha256"] == sha256_file(run.model)
+            and parity["precision"] == run.recipe.serve.precision
+            and parity["torchscript"] == run.recipe.serve.torchscript
+            and parity["temperature"] == run.temperature
             and (run.folder / "golden" / "golden.json").is_file()
         )
     except (OSError, ValueError, KeyError):
         return False
 
 
-def some_images(recipe: Recipe) -> Split:
-    """Give test images, evenly spaced so that every class has its share.
+def check_decoding(
+    logits: torch.Tensor, network: nn.Module, images: Split, recipe: Recipe
+) -> float | None:
+    """Tell how often a recipe that decodes fast has the top-1 of exact decoding.
+
+    Returns:
+        The share of the images; None where the recipe decodes exactly.
 
     Raises:
-        DataError: The test split is empty.
+        ParityError: More of them change than ``serve.max_accuracy_loss`` allows.
     """
-    split = read_split(recipe.data, "test")
-    if not split.files:
-        raise DataError(f"{recipe.name} has no test images to prove parity on")
-    count = len(split.files)
-    chosen = [index * count // PARITY_IMAGES for index in range(PARITY_IMAGES)]
-    chosen = sorted(set(chosen))  # fewer images than asked for: each one once
-    return Split(
-        split.root,
-        split.labels,
-        tuple(split.files[index] for index in chosen),
-        tuple(split.targets[index] for index in chosen),
-    )
-
-
-def trace(network: nn.Module, recipe: Recipe) -> torch.jit.ScriptModule:
-    """Trace the network on a batch of two; the batch size stays free."""
-    crop = recipe.image.crop
-    blank = torch.zeros(2, recipe.image.channels, crop, crop, dtype=torch.uint8)  # (N, C, H, W)
-    with quiet_torchscript(), torch.inference_mode(False), torch.no_grad():
-        traced: torch.jit.ScriptModule = torch.jit.trace(  # type: ignore[no-untyped-call]
-            network, normalize(blank, recipe.image)
+    if recipe.image.decode == "exact":
+        return None
+    exact = recipe.model_copy(update={"image": replace(recipe.image, decode="exact")})
+    same = infer(network, images, exact).argmax(1) == logits.argmax(1)
+    agreement = float(same.float().mean())
+    if 1 - agreement > recipe.serve.max_accuracy_loss:
+        raise ParityError(
+            f"image.decode=fast changes the top-1 of {1 - agreement:.2%} of {len(same)} test "
+            f"images, more than serve.max_accuracy_loss={recipe.serve.max_accuracy_loss:g} "
+            "allows: use image.decode=exact. No model was written"
         )
-    return traced
+    console.print(f"fast decoding has the top-1 of exact decoding on {agreement:.1%} of the images")
+    return agreement
 
 
-def load_as_served(file: Path) -> torch.jit.ScriptModule:
-    """Load TorchScript on the CPU and freeze it, as the handler does."""
-    with quiet_torchscript():
-        module: torch.jit.ScriptModule = torch.jit.freeze(
-            torch.jit.load(file, "cpu").eval()  # type: ignore[no-untyped-call]
+class Served(NamedTuple):
+    """What the handler makes of a model file.
+
+    Attributes:
+        logits: float32 (images, classes).
+        fusion: Whether oneDNN Graph could fuse the model.
+    """
+
+    logits: torch.Tensor
+    fusion: bool
+
+
+def serve(file: Path, images: Split, recipe: Recipe) -> Served:
+    """Answer images as a worker on the CPU does, fused if the model can be."""
+    if recipe.serve.precision == "int8":  # quantized operations are not oneDNN Graph's
+        return Served(_answer(file, images, recipe, fusion=False), fusion=False)
+    fused = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
+    try:
+        return Served(_answer(file, images, recipe, fusion=True), fusion=True)
+    except (RuntimeError, IndexError) as err:
+        console.print(
+            f"oneDNN Graph cannot fuse {recipe.architecture.name} ({str(err).splitlines()[0]}): "
+            "it is served without"
         )
-    return module
+        return Served(_answer(file, images, recipe, fusion=False), fusion=False)
+    finally:
+        torch.jit.enable_onednn_fusion(fused)
 
 
-def quiet_torchscript() -> warnings.catch_warnings[None]:
-    """Leave out torch's notice that TorchScript has a successor: TorchServe reads nothing else."""
-    return warnings.catch_warnings(action="ignore", category=FutureWarning)
+def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool) -> torch.Tensor:
+    threads, size = usable_cores(), recipe.serve.batch_size
+    sizes = graph_sizes(size, recipe.serve.precision, fused=fusion)
+    model = load_model(file, recipe.image, _CPU, fusion=fusion)
+    pipeline = Pipeline(model, recipe.image, recipe.serve.limits, _CPU, threads, sizes)
+    logits = []
+    with progress_bar("parity", len(images.files)) as bar:
+        for start in range(0, len(images.files), size):
+            files = images.files[start : start + size]
+            loaded = pipeline.each(lambda image: pipeline.load(image.read_bytes()), files)
+            logits.append(pipeline.infer(pipeline.batch([image.pixels for image in loaded])))
+            bar.advance(len(files))
+    return torch.cat(logits)  # (images, classes)

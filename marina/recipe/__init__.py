@@ -5,19 +5,23 @@ every rule that a value must meet stands here, so the rest of the library never 
 """
 
 from marina.recipe.architecture import Architecture
-from marina.recipe.data import Data, SplitName
+from marina.recipe.augment import Augment, Mix
+from marina.recipe.data import Data, SplitName, Synthetic
 from marina.recipe.reading import read_recipe
 from marina.recipe.recipe import Recipe
 from marina.recipe.serve import Serve
-from marina.recipe.train import Augment, Train
+from marina.recipe.train import FineTune, Train
 
 __all__ = [
     "Architecture",
     "Augment",
     "Data",
+    "FineTune",
+    "Mix",
     "Recipe",
     "Serve",
     "SplitName",
+    "Synthetic",
     "Train",
     "read_recipe",
 ]

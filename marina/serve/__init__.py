@@ -5,8 +5,24 @@ Nothing here imports torch: that is the workers' business.
 
 from __future__ import annotations
 
-from marina.serve.config import ServeConfig, render
+from marina.serve.config import (
+    GatewayOptions,
+    ServeConfig,
+    gateway_options,
+    render,
+)
+from marina.serve.restore import kept_state
 from marina.serve.served import Served, resolve
 from marina.serve.server import Server, running
 
-__all__ = ["ServeConfig", "Served", "Server", "render", "resolve", "running"]
+__all__ = [
+    "GatewayOptions",
+    "ServeConfig",
+    "Served",
+    "Server",
+    "gateway_options",
+    "kept_state",
+    "render",
+    "resolve",
+    "running",
+]

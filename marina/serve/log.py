@@ -109,6 +109,10 @@ class LogFollower:
         """Begin to follow."""
         self._thread.start()
 
+    def tell(self, listener: Callable[[Line], None]) -> None:
+        """Tell one more listener each line from now on."""
+        self._listeners = (*self._listeners, listener)
+
     def dismiss(self, listener: Callable[[Line], None]) -> None:
         """Tell one of the listeners nothing more."""
         self._listeners = tuple(each for each in self._listeners if each is not listener)

@@ -1,14 +1,22 @@
-"""What TorchServe's management API tells of the models."""
+"""TorchServe's own management API, which only Marina speaks to."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import requests
+import httpx
+
+from marina.errors import ServeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TIMEOUT_S = 5.0
+_CHANGE_TIMEOUT_S = 60.0  # unpacking a large archive takes a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class Condition:
         wanted: Number of workers that it shall have.
         pending: Requests that wait in its queue.
         max_batch_delay_s: How long a worker waits for a batch to fill.
+        told: All that TorchServe says of it.
     """
 
     version: str
@@ -28,19 +37,40 @@ class Condition:
     wanted: int
     pending: int
     max_batch_delay_s: float
+    told: dict[str, Any]
+
+
+# TorchServe trips over a worker whose batch ends while it is scaled down, and answers 500 with the
+# words of a NullPointerException. Asked again, it does it.
+_TRIPPED = '"job" is null'
+_SCALE_TRIES = 3
+_SCALE_AGAIN_S = 0.2
+
+
+class Refused(ServeError):
+    """TorchServe refuses a change; the message is its own."""
 
 
 class Management:
-    """A connection to the management API of a server on this machine.
+    """A connection to the management API of a TorchServe on this machine.
 
     Args:
         url: Of the API.
+        token: Gives the token of the moment; None where none is wanted.
     """
 
-    def __init__(self, url: str):
-        self._url = url
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy does not reach this machine's loopback
+    def __init__(self, url: str, token: Callable[[], str | None] = lambda: None):
+        self._token = token
+        # A proxy does not reach this machine's loopback.
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers at all."""
+        try:
+            return self._call("GET", "/models").is_success
+        except (httpx.HTTPError, ServeError):  # it has not written its tokens yet
+            return False
 
     def conditions(self, name: str) -> list[Condition]:
         """Describe every version of a model; the empty list if the API does not answer so yet."""
@@ -50,16 +80,94 @@ class Management:
         """Give the version that answers whoever names none."""
         return next((str(model["modelVersion"]) for model in self._describe(quote(name))), None)
 
+    def register(self, file: str, name: str, batch_size: int, max_batch_delay_ms: int) -> None:
+        """Register an archive of the store. Its workers, as many as it says, load afterwards.
+
+        Raises:
+            Refused: TorchServe does not take it.
+        """
+        self._change(
+            "POST",
+            "/models",
+            url=file,
+            model_name=name,
+            batch_size=batch_size,
+            max_batch_delay=max_batch_delay_ms,
+            initial_workers=1,
+            synchronous="false",
+        )
+
+    def scale(self, name: str, version: str, workers: int) -> None:
+        """Set the number of workers, who start and stop afterwards.
+
+        Raises:
+            Refused: TorchServe does not do it.
+        """
+        path = f"/models/{quote(name)}/{quote(version)}"
+        for tries_left in reversed(range(_SCALE_TRIES)):
+            try:
+                self._change(
+                    "PUT", path, min_worker=workers, max_worker=workers, synchronous="false"
+                )
+            except Refused as err:
+                if _TRIPPED not in str(err) or not tries_left:
+                    raise
+                time.sleep(_SCALE_AGAIN_S)
+            else:
+                return
+
+    def set_default(self, name: str, version: str) -> None:
+        """Make a version the one that answers whoever names none.
+
+        Raises:
+            Refused: TorchServe does not do it.
+        """
+        self._change("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
+
+    def unregister(self, name: str, version: str) -> None:
+        """Drop a version, and whatever waits in its queue with it.
+
+        Raises:
+            Refused: TorchServe does not do it.
+        """
+        self._change("DELETE", f"/models/{quote(name)}/{quote(version)}")
+
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._client.close()
 
     def _describe(self, path: str) -> list[dict[str, Any]]:
         try:
-            response = self._session.get(f"{self._url}/models/{path}", timeout=_TIMEOUT_S)
-            return list(response.json()) if response.ok else []
-        except requests.RequestException:
+            response = self._call("GET", f"/models/{path}")
+            return list(response.json()) if response.is_success else []
+        except (httpx.HTTPError, ServeError, ValueError):
             return []
+
+    def _change(self, method: str, path: str, **query: str | int) -> None:
+        try:
+            response = self._call(method, path, query, _CHANGE_TIMEOUT_S)
+        except httpx.HTTPError as err:
+            raise Refused(f"TorchServe's management does not answer: {err}") from err
+        if not response.is_success:
+            raise Refused(_message(response), details=response.text)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str | int] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> httpx.Response:
+        token = self._token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._client.request(method, path, params=query, headers=headers, timeout=timeout_s)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
 
 
 def _condition(model: dict[str, Any]) -> Condition:
@@ -69,4 +177,5 @@ def _condition(model: dict[str, Any]) -> Condition:
         wanted=int(model["minWorkers"]),
         pending=int(model["jobQueueStatus"]["pendingRequests"]),
         max_batch_delay_s=model["maxBatchDelay"] / 1000,
+        told=model,
     )

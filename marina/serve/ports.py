@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -39,6 +40,15 @@ def check_ports(config: ServeConfig) -> None:
 def is_free(address: str, port: int) -> bool:
     """Tell whether a server could listen there now."""
     return _try_to_listen(address, port) is None
+
+
+def free_ports(count: int) -> list[int]:
+    """Give ports of the loopback interface that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def holder(port: int) -> str:

@@ -11,8 +11,9 @@ from marina.client import Client, GrpcClient, Prediction
 from marina.errors import ClientError, ServeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from marina.client.token import Token
     from marina.serve.config import ServeConfig
     from marina.serve.management import Management
     from marina.serve.served import Served
@@ -25,50 +26,53 @@ _ATOL = 0.01
 
 
 def wait_for_workers(
-    models: Sequence[Served],
+    wanted: Mapping[Served, int],
     management: Management,
     timeout_s: float,
     check: Callable[[], None],
     on_progress: Callable[[Served, int, int], None],
-) -> dict[Served, int]:
+) -> None:
     """Wait until every worker of every model has loaded.
 
     Args:
-        models: What is served.
+        wanted: Number of workers of each model.
         management: Tells the workers' states.
         timeout_s: Longest wait.
         check: Called again and again; raises what makes further waiting vain.
         on_progress: Called with a model, its ready and its wanted workers when those change.
 
-    Returns:
-        The number of workers of each model.
-
     Raises:
-        ServeError: They did not load in time, or the wrong version is the default.
+        ServeError: They did not load in time.
     """
     deadline = time.monotonic() + timeout_s
-    known: dict[Served, tuple[int, int]] = {}
+    known: dict[Served, int] = {}
     while True:
         check()
-        for model, counts in _workers(models, management).items():
-            if known.get(model) != counts:
-                known[model] = counts
-                on_progress(model, *counts)
-        if len(known) == len(models) and all(0 < want <= got for got, want in known.values()):
-            _check_defaults(models, management)
-            return {model: ready for model, (ready, _) in known.items()}
+        for model, ready in _ready(wanted, management).items():
+            if known.get(model) != ready:
+                known[model] = ready
+                on_progress(model, ready, wanted[model])
+        late = [model for model, count in wanted.items() if known.get(model) != count]
+        if not late:
+            return
         if time.monotonic() > deadline:
-            late = ", ".join(str(m) for m in models if not _is_ready(known.get(m)))
-            raise ServeError(f"{late}: the workers did not load within {timeout_s:g} s")
+            names = ", ".join(map(str, late))
+            raise ServeError(f"{names}: the workers did not load within {timeout_s:g} s")
         time.sleep(_POLL_S)
 
 
-def check_golden(models: Sequence[Served], config: ServeConfig, check: Callable[[], None]) -> None:
+def check_golden(
+    models: Sequence[Served],
+    config: ServeConfig,
+    check: Callable[[], None],
+    token: Token | None = None,
+) -> None:
     """Send each model its golden image, over REST and over gRPC.
 
     Args:
         models: What is served.
         config: Where.
+        token: What to show for it.
         check: Called again and again; raises what makes waiting for an answer vain.
 
     Raises:
@@ -76,7 +80,7 @@ def check_golden(models: Sequence[Served], config: ServeConfig, check: Callable[
     """
     pool = ThreadPoolExecutor(1)  # a model that hangs shall not keep Ctrl-C from being heard
     try:
-        probe = pool.submit(_probe, models, config)
+        probe = pool.submit(_probe, models, config, token)
         while not wait([probe], timeout=_POLL_S).done:
             check()
         probe.result()
@@ -84,46 +88,40 @@ def check_golden(models: Sequence[Served], config: ServeConfig, check: Callable[
         pool.shutdown(wait=False)
 
 
-def _probe(models: Sequence[Served], config: ServeConfig) -> None:
-    with Client(config.rest_url) as rest, GrpcClient(config.grpc_target) as grpc:
+def _probe(models: Sequence[Served], config: ServeConfig, token: Token | None) -> None:
+    with (
+        Client(config.rest_url, token=token) as rest,
+        GrpcClient(config.grpc_target, token=token) as grpc,
+    ):
         for model in models:
             for transport, client in (("REST", rest), ("gRPC", grpc)):
-                _compare(model, transport, _ask(model, transport, client))
+                ask(model, transport, client)
 
 
-def _ask(model: Served, transport: str, client: Client | GrpcClient) -> Prediction:
+def ask(model: Served, transport: str, client: Client | GrpcClient) -> None:
+    """Send a model its golden image.
+
+    Raises:
+        ServeError: The answer is not the lab's, or none came.
+    """
     try:
-        return client.predict(model.golden.data, model.name, model.version, top_k=1)[0]
+        answer = client.predict(model.golden.data, model.name, model.version, top_k=1)[0]
     except ClientError as err:
         raise ServeError(
             f"{model} does not answer its golden image {model.golden.file} over {transport}: {err}"
         ) from err
+    _compare(model, transport, answer)
 
 
-def _workers(models: Sequence[Served], management: Management) -> Mapping[Served, tuple[int, int]]:
-    """Give the ready and the wanted workers of each model that TorchServe has registered."""
+def _ready(models: Iterable[Served], management: Management) -> Mapping[Served, int]:
+    """Give the ready workers of each model that TorchServe has registered."""
     described = {
-        (name, condition.version): condition
+        (name, condition.version): condition.ready
         for name in {model.name for model in models}
         for condition in management.conditions(name)
     }
     found = ((model, described.get((model.name, model.version))) for model in models)
-    return {model: (each.ready, each.wanted) for model, each in found if each is not None}
-
-
-def _is_ready(counts: tuple[int, int] | None) -> bool:
-    return counts is not None and 0 < counts[1] <= counts[0]
-
-
-def _check_defaults(models: Sequence[Served], management: Management) -> None:
-    """Check that the first version of each name is the one that answers whoever names none."""
-    wanted: dict[str, str] = {}
-    for model in models:
-        wanted.setdefault(model.name, model.version)
-    for name, version in wanted.items():
-        default = management.default_version(name)
-        if default != version:
-            raise ServeError(f"{name}: version {default} is the default instead of {version}")
+    return {model: ready for model, ready in found if ready is not None}
 
 
 def _compare(model: Served, transport: str, answer: Prediction) -> None:

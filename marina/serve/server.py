@@ -10,56 +10,64 @@ and then nothing of the server is left.
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marina.archive.store import ModelStore
 from marina.errors import ServeError
-from marina.serve.drain import Activity, drain
-from marina.serve.failure import FailureWatch
+from marina.serve.engine import Engine
+from marina.serve.fleet import Fleet
+from marina.serve.front import Front
+from marina.serve.grpc import GrpcManagement
+from marina.serve.health import Health
 from marina.serve.interruption import Interruption
-from marina.serve.java import find_java
-from marina.serve.log import LOG_FILE, Line, LogFollower
-from marina.serve.management import Management
+from marina.serve.keys import FILE as KEY_FILE
+from marina.serve.operations import Operations
 from marina.serve.ports import check_ports
-from marina.serve.readiness import check_golden, wait_for_workers
+from marina.serve.reception import Reception
+from marina.serve.rest import RestManagement
+from marina.serve.state import StateFile, state_of
 from marina.serve.status import StatusFile
-from marina.serve.torchserve import TorchServe
-from marina.serve.workspace import Workspace, sweep
+from marina.serve.supervisor import Supervisor
+from marina.serve.workspace import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from marina.serve.config import ServeConfig
     from marina.serve.served import Served
+    from marina.serve.state import State
 
-OnEvent = Callable[[str], None]
+    OnEvent = Callable[[str], None]
 
 _POLL_S = 0.1
-_STOP_TIMEOUT_S = 15.0
-_LOG_DELAY_S = 0.3  # what a worker says, through Java and the file, to the follower
 
 
 class Server:
-    """A TorchServe of our own, which `running` starts and stops.
+    """A TorchServe of our own with all that stands around it; `running` starts and stops it.
 
     Args:
         config: Where it listens.
-        models: What it serves; the first version of each name is the default.
+        models: The archives that it serves; the first version of each name is the default.
         log_dir: Folder of its logs and of ``serve.json``.
         interruption: Tells of signals.
+        state: How the models are served; None serves them as they ask.
+        state_file: Keeps the state; None keeps it as long as the server runs.
+        keys: One of them must have signed what is registered later; none asks for no signature.
         foreground: Copy TorchServe's log to stderr.
         on_event: Called with a line for each step.
 
     Attributes:
-        models: What it serves.
         log_dir: The folder, as an absolute path.
         rest_url: Where REST inference is.
         grpc_target: Where gRPC inference is, as ``host:port``.
-        management_url: Where REST management is.
+        management_url: Where REST management is, and ``/ready``.
+        grpc_management_target: Where gRPC management is, as ``host:port``.
         metrics_url: Where the Prometheus metrics are.
     """
 
@@ -70,26 +78,56 @@ class Server:
         log_dir: Path,
         interruption: Interruption,
         *,
+        state: State | None = None,
+        state_file: StateFile | None = None,
+        keys: Sequence[Ed25519PublicKey] = (),
         foreground: bool = False,
         on_event: OnEvent = lambda _: None,
     ):
-        self.models = tuple(models)
         self.log_dir = log_dir.resolve()
         self.rest_url = config.rest_url
         self.grpc_target = config.grpc_target
         self.management_url = config.management_url
+        self.grpc_management_target = config.grpc_management_target
         self.metrics_url = config.metrics_url
         self._config = config
         self._interruption = interruption
-        self._foreground = foreground
         self._on_event = on_event
-        self._status = StatusFile(self.log_dir, config, self.models)
-        self._management = Management(config.management_url)
-        self._activity = Activity()
+        self._engine = Engine(config, self.log_dir, foreground=foreground, on_event=on_event)
+        self._fleet = Fleet(
+            state or state_of(models),
+            models,
+            self._engine,
+            ModelStore(config.model_store),
+            state_file,
+            self._check_operation,
+            keys,
+        )
+        self._operations = Operations(on_event)
+        self._front = self._make_front()
+        self._health = Health(self._engine, self._fleet, config.probe_timeout_s, self._front)
+        self._supervisor = Supervisor(
+            self._engine,
+            self._fleet,
+            self._health,
+            self._operations,
+            self._front,
+            interruption.check,
+            on_event,
+        )
+        self._status = StatusFile(self.log_dir, config, self._fleet.all)
         self._cleanup = ExitStack()
-        self._process: TorchServe | None = None
-        self._workers: dict[Served, int] = {}
         self._is_claimed = self._is_ready = False
+
+    @property
+    def models(self) -> tuple[Served, ...]:
+        """What it serves, the default of each model first."""
+        return tuple(served for served, _ in self._fleet.all())
+
+    @property
+    def token(self) -> Path | None:
+        """What a client shows to be answered: the file of the tokens, None if none is wanted."""
+        return self.log_dir / KEY_FILE if self._engine.keys else None
 
     def start(self) -> None:
         """Start TorchServe and wait until it is ready.
@@ -99,36 +137,40 @@ class Server:
                 lies behind it.
             KeyboardInterrupt: Ctrl-C came meanwhile.
         """
-        java = find_java()
         sweep()  # a killed server's Java may still hold the ports
         check_ports(self._config)
         self._status.claim()
         self._is_claimed = True
-        workspace = Workspace.create()
-        self._cleanup.callback(workspace.remove)
-        archives = workspace.furnish(self._config, self.models, self.log_dir)
-        watch = FailureWatch(archives)
-        follower = self._follow(watch)
-        self._on_event(f"starting TorchServe on Java {java.version or java.home}")
-        arguments = [f"{model.name}={file}" for file, model in archives.items()]
-        self._process = TorchServe(java, workspace, self.log_dir, arguments)
-        self._process.start()
-        self._cleanup.callback(self._process.kill)
-        self._become_ready(watch, self._process)
-        follower.dismiss(watch)
+        if self._front is not None:
+            self._front.check_splits()
+        self._cleanup.callback(self._engine.close)
+        self._listen()
+        self._engine.start(self._interruption.check)
+        self._show_tokens()
+        self._fleet.load_all(self._interruption.check, self._on_event)
+        if self._front is not None:
+            self._cleanup.callback(self._front.stop)
+            self._front.start(self._interruption.check)
+        self._fleet.keep()
+        self._is_ready = True
+        self._set_phase("ready")
+        self._health.start()
+        self._cleanup.callback(self._health.stop)
+        self._on_event(f"ready: REST on {self.rest_url}, gRPC on {self.grpc_target}")
 
     def wait(self) -> None:
-        """Wait for Ctrl-C or SIGTERM.
+        """Wait for Ctrl-C or SIGTERM, and mend what breaks meanwhile.
 
         Raises:
-            ServeError: TorchServe died.
+            ServeError: It breaks too often, or cannot be mended.
         """
         interruption = self._interruption
         interruption.phase = "waiting"
         try:
-            while not interruption.came and self._process is not None:
-                self._process.check()
-                time.sleep(_POLL_S)
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):  # amid a repair
+                while not interruption.came:
+                    self._supervisor.step()
+                    time.sleep(_POLL_S)
         finally:
             interruption.phase = "stopping" if interruption.came else "serving"
 
@@ -141,63 +183,63 @@ class Server:
         if not self._is_claimed:
             return
         try:
-            if self._process is not None and self._is_ready:
-                self._drain(self._process)
-                self._process.stop(_STOP_TIMEOUT_S, lambda: self._interruption.forced)
+            if self._is_ready and self._engine.is_running:
+                self._drain()
+                self._engine.stop(lambda: self._interruption.forced)
         finally:
             self._cleanup.close()
-            self._management.close()
-            self._status.write("stopped", {}, error)
+            self._status.write("stopped", error)
         self._on_event("stopped")
 
-    def _follow(self, watch: FailureWatch) -> LogFollower:
-        listeners: list[Callable[[Line], None]] = [watch, self._activity]
-        if self._foreground:
-            listeners.append(lambda line: print(line.whole, file=sys.stderr))  # noqa: T201
-        follower = LogFollower(self.log_dir / LOG_FILE, listeners)
-        follower.start()
-        self._cleanup.callback(follower.stop)
-        return follower
+    def _make_front(self) -> Front | None:
+        if self._config.gateway is None:
+            return None
+        front = Front(self._config, self._engine, self._fleet, self.log_dir)
+        self._fleet.is_arm = front.is_arm
+        return front
 
-    def _become_ready(self, watch: FailureWatch, process: TorchServe) -> None:
-        """Wait for the workers, then for right answers."""
-
-        def check() -> None:
-            self._interruption.check()
-            watch.check()
-            process.check()
-
-        self._workers = wait_for_workers(
-            self.models, self._management, self._config.start_timeout_s, check, self._tell_workers
+    def _listen(self) -> None:
+        """Open the management side; until the server is ready, it says so."""
+        reception = Reception(
+            self._fleet, self._operations, self._health, self._engine, self._front, self.log_dir
         )
-        try:
-            check_golden(self.models, self._config, check)
-        except ServeError as err:
-            time.sleep(_LOG_DELAY_S)
-            raise ServeError(str(err), details=err.details or watch.traceback()) from err
-        self._is_ready = True
-        self._status.write("ready", self._workers)
-        self._on_event(f"ready: REST on {self.rest_url}, gRPC on {self.grpc_target}")
+        address, config = self._config.management_address, self._config
+        for listener in (
+            RestManagement(reception, address, config.management_port),
+            GrpcManagement(reception, address, config.grpc_management_port),
+        ):
+            listener.start()
+            self._cleanup.callback(listener.stop)
 
-    def _tell_workers(self, model: Served, ready: int, wanted: int) -> None:
-        if ready:
-            self._on_event(f"{model}: {ready} of {wanted} workers loaded")
+    def _show_tokens(self) -> None:
+        """Link TorchServe's tokens to where ``serve.json`` says that they are."""
+        link = self.log_dir / KEY_FILE
+        link.unlink(missing_ok=True)
+        if self._engine.token is not None:
+            link.symlink_to(self._engine.token)
+            self._cleanup.callback(link.unlink, missing_ok=True)
 
-    def _drain(self, process: TorchServe) -> None:
-        """Wait for the requests in flight, unless nobody is there to answer them."""
-        if not process.is_running:
-            return
-        self._status.write("draining", self._workers)
+    def _check_operation(self) -> None:
+        """Raise what makes waiting in an operation vain."""
+        if self._interruption.came:
+            raise ServeError("the server stops")
+        self._engine.check()
+
+    def _set_phase(self, phase: str) -> None:
+        self._health.phase = phase
+        self._status.write(phase)
+
+    def _drain(self) -> None:
+        """Wait for the requests in flight."""
+        self._set_phase("draining")
         self._on_event("draining: waiting for requests in flight")
         timeout_s = self._config.drain_timeout_s
-        is_drained = drain(
-            {model.name for model in self.models},
-            self._management,
-            self._activity,
-            timeout_s,
-            is_aborted=lambda: self._interruption.forced or not process.is_running,
-        )
-        if not is_drained:
+        names = [model.name for model in self.models]
+        started = time.monotonic()
+        if self._front is not None:  # without it, clients may go on asking, and no drain ends
+            self._front.drain(timeout_s, lambda: self._interruption.forced)
+        left_s = max(0.0, timeout_s - (time.monotonic() - started))
+        if not self._engine.drain(names, left_s, lambda: self._interruption.forced):
             why = "forced" if self._interruption.forced else f"not all answered in {timeout_s:g} s"
             self._on_event(f"requests in flight are given up: {why}")
 
@@ -208,6 +250,9 @@ def running(
     models: Sequence[Served],
     *,
     log_dir: Path = Path("logs"),
+    state: State | None = None,
+    state_file: StateFile | None = None,
+    keys: Sequence[Ed25519PublicKey] = (),
     foreground: bool = False,
     on_event: OnEvent = lambda _: None,
 ) -> Iterator[Server]:
@@ -220,8 +265,11 @@ def running(
 
     Args:
         config: Where to listen.
-        models: What to serve, see `resolve`.
+        models: What to serve, see `resolve` and `restore`.
         log_dir: Folder of ``torchserve.log``, ``access.log`` and ``serve.json``.
+        state: How to serve it; None serves it as the archives ask.
+        state_file: Keeps what is changed; None forgets it at the end.
+        keys: One of them must have signed what is registered later; none asks for no signature.
         foreground: Copy TorchServe's log to stderr.
         on_event: Called with a line for each step.
 
@@ -229,12 +277,20 @@ def running(
         The server.
 
     Raises:
-        ServeError: It cannot start, or died while `Server.wait` waited.
+        ServeError: It cannot start, or broke for good while `Server.wait` waited.
     """
     error: str | None = None
     with Interruption() as interruption:
         server = Server(
-            config, models, log_dir, interruption, foreground=foreground, on_event=on_event
+            config,
+            models,
+            log_dir,
+            interruption,
+            state=state,
+            state_file=state_file,
+            keys=keys,
+            foreground=foreground,
+            on_event=on_event,
         )
         try:
             server.start()

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from marina.errors import ServeError
 from marina.files import write_whole
+from marina.serve.keys import FILE as KEY_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from marina.serve.config import ServeConfig
     from marina.serve.served import Served
+    from marina.serve.state import VersionState
+
+    Models = Callable[[], Sequence[tuple[Served, VersionState]]]
 
 FILE = "serve.json"
-
-State = Literal["starting", "ready", "draining", "stopped"]
 
 
 class StatusFile:
@@ -29,18 +31,25 @@ class StatusFile:
     Args:
         log_dir: The folder that it lies in.
         config: Says where the server listens.
-        models: What it serves.
+        models: Gives what it serves.
     """
 
-    def __init__(self, log_dir: Path, config: ServeConfig, models: Sequence[Served]):
+    def __init__(self, log_dir: Path, config: ServeConfig, models: Models):
         self._file = log_dir / FILE
         self._urls = {
             "rest": config.rest_url,
             "grpc": config.grpc_target,
             "management": config.management_url,
+            "grpc_management": config.grpc_management_target,
+            "ready": f"{config.management_url}/ready",
             "metrics": config.metrics_url,
         }
+        if config.gateway is not None:
+            self._urls["gateway_metrics"] = (
+                f"http://127.0.0.1:{config.gateway.metrics_port}/metrics"
+            )
         self._models = models
+        self._tokens = str(log_dir / KEY_FILE) if config.tokens else None
 
     def claim(self) -> None:
         """Take the folder: make it if need be, and say in it that the server starts.
@@ -57,35 +66,35 @@ class StatusFile:
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.write("starting", {})
+            self.write("starting")
         except OSError as err:
             raise ServeError(
                 f"cannot write to the log folder {folder} ({err.strerror}): choose another with "
                 "--log-dir"
             ) from err
 
-    def write(self, state: State, workers: dict[Served, int], error: str | None = None) -> None:
+    def write(self, phase: str, error: str | None = None) -> None:
         """Write the file, whole.
 
         Args:
-            state: What the server is doing.
-            workers: Number of ready workers of each model.
+            phase: What the server is doing.
             error: Why the server did not start, or died.
         """
         models = [
             {
                 "name": model.name,
                 "version": model.version,
-                "workers": workers.get(model, 0),
+                "workers": state.workers,
                 "file": str(model.file),
                 "sha256": model.sha256,
             }
-            for model in self._models
+            for model, state in self._models()
         ]
         status: dict[str, Any] = {
-            "status": state,
+            "status": phase,
             "pid": os.getpid(),
             "urls": self._urls,
+            "key_file": self._tokens,
             "models": models,
         }
         if error is not None:

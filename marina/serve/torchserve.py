@@ -20,7 +20,7 @@ from marina.errors import ServeError
 from marina.serve.java import Java, java_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from marina.serve.workspace import Workspace
 
@@ -36,16 +36,15 @@ _NOISE = ("nvidia-smi not available", "WARNING: sun.reflect.Reflection", "Model 
 
 
 class TorchServe:
-    """One run of TorchServe.
+    """One run of TorchServe. It starts without models.
 
     Args:
         java: The runtime.
-        workspace: With ``config.properties``, ``log4j2.xml`` and the archives in it.
+        workspace: With ``config.properties`` and ``log4j2.xml`` in it.
         log_dir: Where Java leaves a report if it crashes.
-        models: ``name=file`` of each archive in the workspace's store, in the order to load them.
     """
 
-    def __init__(self, java: Java, workspace: Workspace, log_dir: Path, models: Sequence[str]):
+    def __init__(self, java: Java, workspace: Workspace, log_dir: Path):
         self._workspace = workspace
         self._command = java_command(
             java,
@@ -58,8 +57,7 @@ class TorchServe:
             *("--python", sys.executable),
             *("-f", str(workspace.config)),
             *("-s", str(workspace.store)),
-            "-ncs",
-            *("-m", *models),  # last: it takes all that follows
+            "-ncs",  # no snapshots: on a full disk they are torn, and the next start obeys them
         )
         self._process: subprocess.Popen[bytes] | None = None
 

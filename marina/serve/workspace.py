@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -21,10 +22,11 @@ import psutil
 
 from marina.errors import ServeError
 from marina.serve.config import ServeConfig, render
+from marina.serve.keys import FILE as KEY_FILE
 from marina.serve.log import render_log4j2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from marina.serve.served import Served
 
@@ -49,6 +51,7 @@ class Workspace:
         config: For ``config.properties``.
         log4j2: For ``log4j2.xml``.
         metrics: For ``metrics.yaml``.
+        keys: Where TorchServe writes its tokens.
         output: What Java itself writes to stdout and stderr.
     """
 
@@ -60,6 +63,8 @@ class Workspace:
         self.log4j2 = folder / "log4j2.xml"
         self.metrics = folder / "metrics.yaml"
         self.output = folder / "java.out"
+        self.keys = folder / KEY_FILE
+        self._numbers = itertools.count()
         self._lock: IO[str] | None = None
 
     @classmethod
@@ -83,33 +88,42 @@ class Workspace:
                 f"the temporary folder {tempfile.gettempdir()} has too long a path for the "
                 "workers' sockets: set TMPDIR to a shorter one, such as /tmp"
             )
-        workspace.store.mkdir()
-        workspace.temporary.mkdir()
+        for each in (workspace.store, workspace.temporary):
+            each.mkdir()
         return workspace
 
-    def furnish(
-        self, config: ServeConfig, models: Sequence[Served], log_dir: Path
-    ) -> dict[str, Served]:
-        """Put everything into it that TorchServe reads.
+    def furnish(self, config: ServeConfig, log_dir: Path) -> None:
+        """Put everything into it that TorchServe reads, and nothing of an earlier run.
 
         Args:
             config: Where to listen.
-            models: What to serve.
             log_dir: Where to log.
-
-        Returns:
-            The models by the name of their archive in the store, in their order.
         """
-        archives = {
-            _UNSAFE.sub("_", f"{number}-{model.name}-{model.version}.mar"): model
-            for number, model in enumerate(models)
-        }
-        for file, model in archives.items():
-            (self.store / file).symlink_to(model.file.resolve())
+        for folder in (self.store, self.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        self.keys.unlink(missing_ok=True)
         shutil.copyfile(_metrics_file(), self.metrics)
         self.config.write_text(render(replace(config, model_store=self.store), self.metrics))
         self.log4j2.write_text(render_log4j2(log_dir), encoding="utf-8")
-        return archives
+
+    def admit(self, model: Served) -> str:
+        """Put an archive into the store.
+
+        Returns:
+            Its name there; no two are the same.
+        """
+        name = _UNSAFE.sub("_", f"{next(self._numbers)}-{model.name}-{model.version}.mar")
+        (self.store / name).symlink_to(model.file.resolve())
+        return name
+
+    def dismiss(self, name: str) -> None:
+        """Take an archive out of the store."""
+        (self.store / name).unlink(missing_ok=True)
+
+    def unpacked(self) -> set[Path]:
+        """List what TorchServe has unpacked of archives, and what it left of refused ones."""
+        return set((self.temporary / "models").glob("*"))
 
     def remove(self) -> None:
         """Remove the folder and all that is in it."""

@@ -8,11 +8,27 @@ from torchvision.transforms import InterpolationMode, v2
 
 if TYPE_CHECKING:
     from handlers.image_spec import ImageSpec
-    from marina.recipe import Augment
+    from marina.recipe import Augment, Mix
 
 
 def augmentation(augment: Augment, spec: ImageSpec) -> v2.Transform:
     """Give the transform from a decoded image to uint8 pixels (C, crop, crop)."""
+    steps = [*_geometry(augment, spec)]
+    if augment.horizontal_flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if augment.rand_augment:
+        policy = augment.rand_augment
+        steps.append(v2.RandAugment(policy.operations, policy.magnitude))
+    if augment.trivial_augment:
+        steps.append(v2.TrivialAugmentWide())
+    steps.append(v2.PILToTensor())
+    if augment.random_erasing:
+        steps.append(v2.RandomErasing(augment.random_erasing))
+    return v2.Compose(steps)
+
+
+def _geometry(augment: Augment, spec: ImageSpec) -> list[v2.Transform]:
+    """Give what brings an image of any size to the crop."""
     interpolation = InterpolationMode(spec.interpolation)
     steps: list[v2.Transform] = []
     if augment.random_resized_crop is None:
@@ -33,6 +49,17 @@ def augmentation(augment: Augment, spec: ImageSpec) -> v2.Transform:
         steps.append(v2.RandomCrop(spec.crop, padding=augment.pad_crop_px))
     else:
         steps.append(v2.CenterCrop(spec.crop))
-    if augment.horizontal_flip:
-        steps.append(v2.RandomHorizontalFlip())
-    return v2.Compose([*steps, v2.PILToTensor()])
+    return steps
+
+
+def mixing(mix: Mix, classes: int) -> v2.Transform:
+    """Give the transform of a batch ``(images (N, C, H, W), targets (N,))``.
+
+    Mixed targets are float32 (N, classes); those of a batch that is left alone stay (N,).
+    """
+    choices: list[v2.Transform] = []
+    if mix.mixup_alpha:
+        choices.append(v2.MixUp(alpha=mix.mixup_alpha, num_classes=classes))
+    if mix.cutmix_alpha:
+        choices.append(v2.CutMix(alpha=mix.cutmix_alpha, num_classes=classes))
+    return v2.RandomApply([v2.RandomChoice(choices)], p=mix.probability)

@@ -4,6 +4,9 @@
 recipe.yaml        the recipe as it was used, overrides and defaults included
 labels.json        class names, in the order of the network's outputs
 checkpoint.pt      state dict of the best epoch (``torch.load(…, weights_only=True)``)
+last.pt            all that it takes to go on with the training, likewise
+tensorboard/       what ``tensorboard --logdir runs`` shows
+calibration.json   the temperature, once ``marina evaluate --calibrate`` has fitted one
 metrics.json       the epochs, the test result, the dataset's digest, the environment
 model.pt …         what ``marina export`` adds
 =================  ================================================================
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marina.errors import TrainError
-from marina.files import whole_file, write_whole
+from marina.files import sha256_file, whole_file, write_whole
 from marina.recipe import Recipe, read_recipe
 
 if TYPE_CHECKING:
@@ -43,10 +46,11 @@ class Run:
         Raises:
             TrainError: The folder holds a run already.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
-        run = cls(folder or Path("runs") / recipe.name / stamp)
+        run = cls(folder or Path("runs") / recipe.name / timestamp(datetime.now(UTC)))
         if run.recipe_file.exists():
-            raise TrainError(f"{run.folder} holds a run already: choose another --run-dir")
+            raise TrainError(
+                f"{run.folder} holds a run already: choose another --run-dir, or --resume it"
+            )
         write_whole(run.recipe_file, recipe.as_yaml())
         write_whole(run.folder / "labels.json", json.dumps(labels, indent=0, ensure_ascii=False))
         return run
@@ -67,6 +71,23 @@ class Run:
             raise TrainError(f"{path} has no metrics.json: its training did not finish")
         raise TrainError(f"no run at {path}: expected a folder that `marina train` made")
 
+    @classmethod
+    def newest_unfinished(cls, parent: Path) -> Run:
+        """Give the newest run below a folder whose training can be gone on with.
+
+        Raises:
+            TrainError: There is none.
+        """
+        for file in sorted(parent.glob("*/recipe.yaml"), reverse=True):
+            if not cls(file.parent).is_finished:
+                return cls(file.parent)
+        raise TrainError(f"no unfinished run in {parent}: leave out --resume to begin one")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its training came to its end."""
+        return (self.folder / "metrics.json").is_file()
+
     @property
     def recipe_file(self) -> Path:
         """Where the recipe is."""
@@ -76,6 +97,11 @@ class Run:
     def checkpoint(self) -> Path:
         """Where the best weights are."""
         return self.folder / "checkpoint.pt"
+
+    @property
+    def last(self) -> Path:
+        """Where all is that it takes to go on."""
+        return self.folder / "last.pt"
 
     @property
     def model(self) -> Path:
@@ -97,6 +123,24 @@ class Run:
         """What ``metrics.json`` holds."""
         metrics: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
         return metrics
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before softmax; 1 unless a calibration of this checkpoint."""
+        try:
+            calibration = json.loads((self.folder / "calibration.json").read_text())
+        except FileNotFoundError:
+            return 1.0
+        fresh = calibration["checkpoint_sha256"] == sha256_file(self.checkpoint)
+        return float(calibration["temperature"]) if fresh else 1.0
+
+    def save_temperature(self, temperature: float) -> None:
+        """Keep a temperature, bound to the weights that it was fitted to."""
+        calibration = {
+            "temperature": temperature,
+            "checkpoint_sha256": sha256_file(self.checkpoint),
+        }
+        write_whole(self.folder / "calibration.json", json.dumps(calibration, indent=2))
 
     def save_checkpoint(self, network: nn.Module, epoch: int) -> None:
         """Write the network's state dict, whole."""
@@ -130,6 +174,11 @@ class Run:
         except (RuntimeError, KeyError) as err:
             raise TrainError(f"{self.checkpoint} is not of this run's recipe: {err}") from err
         return network.eval()
+
+
+def timestamp(moment: datetime) -> str:
+    """Give a run's name; names sort as the moments do."""
+    return moment.strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from marina.archive.archive import archive
+from marina.archive.archive import archive, model_config
 from marina.archive.inspection import inspect
 from marina.archive.store import ModelStore
 from marina.errors import ArchiveError
@@ -46,6 +47,16 @@ def test_an_archive_holds_all_that_the_design_names(run: Run, store: ModelStore)
     assert provenance["dataset_sha256"] == run.metrics["dataset"]["sha256"]
     assert provenance["evaluation"] == run.metrics["test"]
     assert str(run.folder.parent.parent) not in json.dumps(manifest)
+
+
+def test_a_fitted_temperature_is_exported_again_and_archived(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    calibrated = Run(tmp_path / "run")
+    assert is_exported(calibrated)
+    assert yaml.safe_load(model_config(calibrated))["handler"]["temperature"] == 1.0
+    calibrated.save_temperature(1.25)
+    assert not is_exported(calibrated)
+    assert yaml.safe_load(model_config(calibrated))["handler"]["temperature"] == 1.25
 
 
 def test_two_builds_are_byte_identical(run: Run, store: ModelStore, tmp_path: Path) -> None:

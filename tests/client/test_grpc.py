@@ -15,11 +15,14 @@ from marina.errors import (
     BadImage,
     ClientError,
     ConnectionFailed,
+    ConnectionRefused,
     DeadlineExceeded,
     ModelNotFound,
-    NotReady,
+    NotOffered,
+    QueueFull,
     ServerFault,
     TooLarge,
+    Unauthorized,
 )
 
 from .conftest import Script
@@ -36,12 +39,13 @@ def test_predictions_come_in_the_servers_order(over_grpc: Grpc) -> None:
 def test_a_request_names_model_version_and_options(over_grpc: Grpc) -> None:
     client, script = over_grpc
     client.predict(b"image", model="resnet", version="1.0", top_k=3)
-    request = script.requests[0]
+    request, metadata = script.requests[0]
     assert (request.model_name, request.model_version) == ("resnet", "1.0")
     assert dict(request.input) == {
         "data": b"image",
         "x-marina-format": b"detailed",
         "x-marina-top-k": b"3",
+        "x-request-id": metadata["x-request-id"].encode(),
     }
 
 
@@ -72,8 +76,8 @@ def test_an_error_in_an_answer_that_is_ok(over_grpc: Grpc) -> None:
         (
             StatusCode.INTERNAL,
             'Model "x" has no worker to serve\nInternalServerException.()',
-            NotReady,
-            503,
+            QueueFull,
+            429,
         ),
         (
             StatusCode.UNAVAILABLE,
@@ -82,11 +86,16 @@ def test_an_error_in_an_answer_that_is_ok(over_grpc: Grpc) -> None:
             503,
         ),
         (StatusCode.CANCELLED, "Stream removed (RST_STREAM)", TooLarge, 413),
+        (StatusCode.PERMISSION_DENIED, "Token Authorization failed.", Unauthorized, 401),
+        (StatusCode.UNIMPLEMENTED, "", NotOffered, 501),
+        (StatusCode.UNAVAILABLE, "Connection reset by peer", ConnectionFailed, None),
+        (StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max", TooLarge, 413),
+        (StatusCode.UNKNOWN, "", ServerFault, 500),
         (StatusCode.UNKNOWN, "what is this", ServerFault, 500),
     ],
 )
 def test_what_torchserve_says(
-    over_grpc: Grpc, code: StatusCode, details: str, error: type[ClientError], status: int
+    over_grpc: Grpc, code: StatusCode, details: str, error: type[ClientError], status: int | None
 ) -> None:
     client, script = over_grpc
     script.status, script.body = code, details.encode()
@@ -110,7 +119,7 @@ def test_nobody_listens() -> None:
         target = f"127.0.0.1:{closed.getsockname()[1]}"
     with (
         GrpcClient(target) as client,
-        pytest.raises(ConnectionFailed, match=f"cannot reach {target}"),
+        pytest.raises(ConnectionRefused, match=f"cannot reach {target}"),
     ):
         client.predict(b"image")
 

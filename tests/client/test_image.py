@@ -48,6 +48,19 @@ def test_a_pillow_image_keeps_its_orientation() -> None:
     assert ImageOps.exif_transpose(sent).size == (3, 5)
 
 
+def test_a_stream_is_read_to_its_end() -> None:
+    assert image_bytes(io.BytesIO(b"image")) == b"image"
+    with pytest.raises(TypeError, match="expected a binary stream, this one gives str"):
+        image_bytes(io.StringIO("image"))  # type: ignore[arg-type]
+
+
+def test_a_url_is_not_fetched() -> None:
+    with pytest.raises(ClientError, match=r"not the URL https://x/a\.png: fetch it first"):
+        image_bytes("https://x/a.png")
+
+
 def test_something_else_is_refused() -> None:
-    with pytest.raises(TypeError, match="expected bytes, a path or a Pillow image, not list"):
+    with pytest.raises(
+        TypeError, match="expected bytes, a path, a binary stream or a Pillow image, not list"
+    ):
         image_bytes([1, 2, 3])  # type: ignore[arg-type]

@@ -12,13 +12,16 @@ from marina.errors import (
     BadImage,
     BadRequest,
     ClientError,
-    ConnectionFailed,
+    Conflict,
+    ConnectionRefused,
     DeadlineExceeded,
     ModelNotFound,
+    NotOffered,
     NotReady,
     QueueFull,
     ServerFault,
     TooLarge,
+    Unauthorized,
     UnsupportedMedia,
 )
 
@@ -54,6 +57,8 @@ def test_a_models_name_cannot_leave_its_place_in_the_path(rest: Rest) -> None:
     client, script = rest
     client.predict(b"image", model="../models/x?y")
     assert script.requests[0][0] == "/predictions/..%2Fmodels%2Fx%3Fy"
+    with pytest.raises(ModelNotFound, match=r"no version is called '\.\.'"):
+        client.predict(b"image", model="resnet", version="..")
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,16 @@ def test_a_models_name_cannot_leave_its_place_in_the_path(rest: Rest) -> None:
     [
         (400, "BadImageException", BadImage),
         (400, "BadRequestException", BadRequest),
+        (403, "ExplanationsOffException", NotOffered),
+        (405, "MethodNotAllowedException", NotOffered),
+        (409, "ConflictStatusException", Conflict),
         (404, "ModelNotFoundException", ModelNotFound),
         (413, "ImageTooLargeException", TooLarge),
         (415, "UnsupportedMediaTypeException", UnsupportedMedia),
         (418, "", BadRequest),
         (429, "", QueueFull),
         (500, "InternalServerException", ServerFault),
-        (503, "ServiceUnavailableException", NotReady),
+        (503, "", NotReady),
         (503, "InternalServerException", ServerFault),
         (504, "", DeadlineExceeded),
         (507, "InternalServerException", ServerFault),
@@ -82,7 +90,24 @@ def test_each_status_is_an_error_of_its_own(
         client.predict(b"image")
     assert type(caught.value) is error
     assert caught.value.status == status
-    assert caught.value.request_id == "request 1"
+    assert caught.value.request_id == script.requests[0][1]["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "error", "meant"),
+    [
+        (400, "InvalidKeyException", Unauthorized, 401),
+        (503, "ServiceUnavailableException", QueueFull, 429),
+    ],
+)
+def test_where_torchserves_status_misleads_the_errors_own_holds(
+    rest: Rest, status: int, type_: str, error: type[ClientError], meant: int
+) -> None:
+    client, script = rest
+    script.fail(status, type_, "what the server says")
+    with pytest.raises(error, match=r"^what the server says") as caught:
+        client.predict(b"image")
+    assert caught.value.status == meant
 
 
 def test_an_empty_error_is_named_by_its_status(rest: Rest) -> None:
@@ -120,7 +145,7 @@ def test_nobody_listens() -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with (
         Client(url) as client,
-        pytest.raises(ConnectionFailed, match=rf"cannot reach {url} \(Connection refused\)") as e,
+        pytest.raises(ConnectionRefused, match=rf"cannot reach {url} \(Connection refused\)") as e,
     ):
         client.predict(b"image")
     assert e.value.status is None
@@ -128,8 +153,8 @@ def test_nobody_listens() -> None:
 
 
 def test_no_url() -> None:
-    with Client("127.0.0.1:8080") as client, pytest.raises(ConnectionFailed, match="No connection"):
-        client.predict(b"image")
+    with pytest.raises(ClientError, match=r"expected a URL such as .*, not '127\.0\.0\.1:8080'"):
+        Client("127.0.0.1:8080")
 
 
 def test_a_proxy_is_not_asked_for_the_loopback(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:

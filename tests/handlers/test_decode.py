@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import BLUE, GRAY, GREEN, RED, corners, encode, faults, quadrants, turned
+from pictures import COLOURS, corners, encode, faults, good, quadrants, turned
 from PIL import Image
 
 from handlers.decode import decode
 from handlers.errors import ImageError
-
-WHITE = (255, 255, 255)
 
 
 def near(seen: Any, expected: Any, tolerance: int) -> bool:
@@ -23,64 +21,10 @@ def near(seen: Any, expected: Any, tolerance: int) -> bool:
     )
 
 
-def transparent() -> Image.Image:
-    """The quadrants with the green one fully transparent."""
-    image = quadrants().convert("RGBA")
-    image.paste((10, 250, 10, 0), (24, 0, 48, 16))
-    return image
-
-
-COLOURS = [RED, GREEN, BLUE, GRAY]
-OVER_WHITE = [RED, WHITE, BLUE, GRAY]
-
-
 @pytest.mark.parametrize(
     ("data", "expected", "tolerance"),
-    [
-        pytest.param(encode(quadrants(), "PNG"), COLOURS, 0, id="PNG RGB"),
-        pytest.param(encode(quadrants(), "BMP"), COLOURS, 0, id="BMP RGB"),
-        pytest.param(encode(quadrants(), "TIFF"), COLOURS, 0, id="TIFF RGB"),
-        pytest.param(encode(quadrants(), "TIFF", compression="tiff_lzw"), COLOURS, 0, id="LZW"),
-        pytest.param(encode(quadrants(), "JPEG", quality=95), COLOURS, 12, id="JPEG"),
-        pytest.param(
-            encode(quadrants(), "JPEG", quality=95, progressive=True), COLOURS, 12, id="progressive"
-        ),
-        pytest.param(encode(quadrants(), "WEBP", lossless=True), COLOURS, 0, id="WebP lossless"),
-        pytest.param(encode(quadrants(), "WEBP", quality=95), COLOURS, 24, id="WebP lossy"),
-        pytest.param(encode(quadrants().quantize(8), "PNG"), COLOURS, 3, id="PNG palette"),
-        pytest.param(encode(quadrants().quantize(8), "GIF"), COLOURS, 3, id="GIF"),
-        pytest.param(
-            encode(quadrants(), "GIF", save_all=True, append_images=[Image.new("RGB", (48, 32))]),
-            COLOURS,
-            3,
-            id="GIF animated",
-        ),
-        pytest.param(
-            encode(quadrants(), "TIFF", save_all=True, append_images=[Image.new("RGB", (48, 32))]),
-            COLOURS,
-            0,
-            id="TIFF pages",
-        ),
-        pytest.param(
-            encode(quadrants().convert("CMYK"), "JPEG", quality=95), COLOURS, 12, id="CMYK JPEG"
-        ),
-        pytest.param(encode(quadrants().convert("CMYK"), "TIFF"), COLOURS, 2, id="CMYK TIFF"),
-        pytest.param(encode(transparent(), "PNG"), OVER_WHITE, 0, id="PNG RGBA"),
-        pytest.param(encode(transparent(), "TIFF"), OVER_WHITE, 0, id="TIFF RGBA"),
-        pytest.param(encode(transparent(), "WEBP", lossless=True), OVER_WHITE, 0, id="WebP RGBA"),
-        pytest.param(encode(quadrants(), "PNG", transparency=GREEN), OVER_WHITE, 0, id="PNG tRNS"),
-        pytest.param(encode(Image.new("LA", (48, 32), (7, 0)), "PNG"), [WHITE] * 4, 0, id="PNG LA"),
-        pytest.param(
-            encode(Image.new("L", (48, 32), 77), "PNG"), [(77, 77, 77)] * 4, 0, id="PNG L"
-        ),
-        pytest.param(encode(Image.new("1", (48, 32), 1), "PNG"), [WHITE] * 4, 0, id="PNG 1-bit"),
-        pytest.param(
-            encode(Image.new("I;16", (48, 32), 257 * 90), "PNG"), [(90,) * 3] * 4, 0, id="PNG 16"
-        ),
-        pytest.param(
-            encode(Image.new("I;16", (48, 32), 257 * 90), "TIFF"), [(90,) * 3] * 4, 0, id="TIFF 16"
-        ),
-    ],
+    good().values(),
+    ids=good(),
 )
 def test_each_mode_and_format_gives_its_colours(
     data: bytes, expected: list[Any], tolerance: int

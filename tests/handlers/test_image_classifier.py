@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
 from pictures import encode, faults, quadrants, turned
+from PIL import Image
 from ts.context import RequestProcessor
 from ts.service import Service
 
 from handlers.errors import GoldenMismatch
 from handlers.image_classifier import ImageClassifier
 from handlers.image_spec import ImageSpec
+from handlers.model import load_model
 from handlers.preprocess import load_pixels, normalize
 
 LABELS = ["red", "green", "blue", "dark", "bright"]
@@ -141,6 +145,18 @@ def test_a_bad_image_does_not_touch_its_mates(worker: Worker, name: str) -> None
         assert answers[index][1] == pytest.approx(alone, abs=1e-6)
 
 
+def test_each_answer_has_its_own_headers_for_the_access_log(worker: Worker) -> None:
+    answers = worker.ask(GOOD["PNG"], b"no image", GOOD["turned"])
+    headers = [worker.context.get_response_headers(index) for index in range(3)]
+    for index in (0, 2):
+        label, probability = next(iter(answers[index][1].items()))
+        assert headers[index]["X-Marina-Version"] == "1.0"
+        assert unquote(headers[index]["X-Marina-Top1"]) == label
+        assert headers[index]["X-Marina-Top1"].isascii()
+        assert float(headers[index]["X-Marina-Confidence"]) == pytest.approx(probability, rel=1e-5)
+    assert set(headers[1]) == {"content-type"}
+
+
 def base64_of(image: bytes) -> str:
     return base64.b64encode(image).decode()
 
@@ -192,6 +208,51 @@ def test_options_choose_form_and_classes(worker: Worker) -> None:
     assert len(worker.ask(grpc)[0][1]["predictions"]) == 1
     for wrong in ({"X-Marina-Top-K": "0"}, {"X-Marina-Format": "xml"}):
         assert worker.ask(image, headers=wrong)[0][0] == 400
+
+
+def test_an_explanation_beside_predictions(folder: Path) -> None:
+    worker = Worker(folder, explanations=True)
+    plain = worker.ask(GOOD["PNG"], headers={"X-Marina-Format": "detailed"})[0][1]
+    status, explained = worker.ask(GOOD["PNG"], headers={"explain": "True"})[0]
+    assert status == 200
+    assert (explained["model"], explained["version"]) == ("tiny", "1.0")
+    assert {key: explained[key] for key in ("label", "index", "probability")} == pytest.approx(
+        plain["predictions"][0]
+    )
+    heatmap = Image.open(BytesIO(base64.b64decode(explained["heatmap"])))
+    assert heatmap.size == (16, 16)
+    grpc = {"data": bytearray(GOOD["PNG"]), "explain": b"True"}
+    first, second, bad = worker.ask(GOOD["PNG"], grpc, b"bad")
+    assert (first[0], second[0], bad[0]) == (200, 200, 400)
+    assert "heatmap" in second[1]
+    assert "heatmap" not in first[1]
+    assert worker.metrics.seen["marina_explanation_seconds"][0] > 0
+
+
+def test_explanations_are_refused_unless_the_recipe_allows_them(worker: Worker) -> None:
+    status, body = worker.ask(GOOD["PNG"], headers={"explain": "True"})[0]
+    assert status == 403
+    assert "set serve.explanations to true" in body["message"]
+
+
+def test_the_temperature_softens_the_answer(worker: Worker, folder: Path) -> None:
+    sharp = next(iter(worker.ask(GOOD["PNG"])[0][1].values()))
+    hot = Worker(folder, temperature=4.0, top_k=5).ask(GOOD["PNG"])[0][1]
+    model = load_model(folder / "model.pt", SPEC, torch.device("cpu"), fusion=True)
+    with torch.no_grad():
+        logits = model(load_pixels(GOOD["PNG"], SPEC)[None])[0]
+    expected = (logits / 4).softmax(0).sort(descending=True).values
+    assert list(hot.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert next(iter(hot.values())) < sharp
+    with pytest.raises(ValueError, match="temperature must be a positive number, got 0"):
+        Worker(folder, temperature=0)
+
+
+def test_mates_keep_their_own_options(worker: Worker) -> None:
+    fields = [
+        {"data": bytearray(GOOD["PNG"]), "x-marina-top-k": str(k).encode()} for k in (1, 4, 2)
+    ]
+    assert [len(answer) for _, answer in worker.ask(*fields)] == [1, 4, 2]
 
 
 def test_stages_and_errors_are_measured(worker: Worker) -> None:

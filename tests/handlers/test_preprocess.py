@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from io import BytesIO
+
 import pytest
 import torch
 from pictures import encode, quadrants
 from PIL import Image
+from sklearn.datasets import load_sample_image
 from torchvision.transforms import InterpolationMode, v2
 
+from handlers.decode import decode
 from handlers.image_spec import ImageSpec
 from handlers.preprocess import load_pixels, normalize, pixels
 
@@ -47,3 +52,49 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     images = [load_pixels(encode(quadrants(), kind), spec) for kind in ("PNG", "JPEG", "BMP")]
     together = normalize(torch.stack(images), spec)  # (N, C, H, W)
     assert torch.equal(together, torch.cat([normalize(image[None], spec) for image in images]))
+
+
+SPEC = ImageSpec(64, 56, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FAST = replace(SPEC, decode="fast")
+
+
+def photograph(size: tuple[int, int], kind: str = "JPEG") -> bytes:
+    image = Image.fromarray(load_sample_image("china.jpg")).resize(size, Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((640, 427), (320, 214)),
+        ((1030, 1024), (129, 128)),
+        ((1030, 1023), (258, 256)),
+        ((255, 300), (255, 300)),
+        ((100, 2048), (100, 2048)),
+    ],
+)
+def test_a_jpeg_is_never_shrunk_below_twice_the_target(
+    size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    image = decode(photograph(size), "RGB", shrink_px=FAST.shrink_px)
+    assert image.size == decoded
+    assert min(decoded) >= min(2 * 64, *size)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(64, 64), (81, 64), (427, 640), (1600, 1071), (333, 3000)])
+def test_fast_pixels_are_near_the_exact_ones(size: tuple[int, int], kind: str) -> None:
+    data = photograph(size, kind)
+    exact, fast = load_pixels(data, SPEC).int(), load_pixels(data, FAST).int()
+    assert fast.shape == exact.shape == (3, 56, 56)
+    difference = (exact - fast).abs()
+    assert float(difference.float().mean()) < 2.5  # of 255
+    if min(size) < 128:  # nothing was shrunk or averaged
+        assert int(difference.max()) <= 1
+
+
+def test_exact_decoding_never_shrinks() -> None:
+    assert SPEC.shrink_px is None
+    assert decode(photograph((1600, 1071)), "RGB", shrink_px=SPEC.shrink_px).size == (1600, 1071)

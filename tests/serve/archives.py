@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from marina.archive.store import ModelStore
 
 HANDLER = Path(__file__).with_name("stub_handler.py")
 GOLDEN = b"a golden image"
@@ -61,3 +64,12 @@ def make_archive(
         archive.writestr("golden/golden.json", json.dumps(golden))
         archive.writestr("golden/0.png", GOLDEN)
     return file
+
+
+def put_into_store(folder: Path, version: str, **archive: Any) -> None:
+    """Make an archive and list it in the store's index."""
+    made = folder / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    file = make_archive(made, version, **archive)
+    ModelStore(folder).add(file, "stub", version, "stub/run", force=True)
+    shutil.rmtree(made)

@@ -7,13 +7,14 @@ import socket
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from marina.serve import ServeConfig, Server, resolve, running
+from marina.serve import GatewayOptions, ServeConfig, Server, resolve, running
 from marina.serve.workspace import PREFIX
 
 from .archives import make_archive
@@ -32,6 +33,14 @@ def free_config(model_store: Path) -> ServeConfig:
             each.bind(("127.0.0.1", 0))
         ports = [each.getsockname()[1] for each in sockets]
     return ServeConfig(model_store=model_store, **dict(zip(PORTS, ports, strict=True)))
+
+
+def gateway_config(model_store: Path) -> ServeConfig:
+    """Give such a configuration with a gateway."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        metrics_port = int(probe.getsockname()[1])
+    return replace(free_config(model_store), gateway=GatewayOptions(metrics_port))
 
 
 def workspaces(pid: int) -> list[Path]:

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from pathlib import Path
 
 
 class Stub:
@@ -23,6 +24,8 @@ class Stub:
         time.sleep(self.config.get("load_s", 0))
         if "die" in self.config:
             os._exit(self.config["die"])
+        if Path(self.config.get("fail_while", "no such file")).exists():
+            raise ValueError("it fails as long as that file is there")
         if "fail" in self.config:
             raise ValueError(self.config["fail"])
         self.name = context.model_name
@@ -47,6 +50,10 @@ class Stub:
             return json.dumps(body).encode()
         headers = {k.lower(): v for k, v in context.get_all_request_header(index).items()}
         options = {**headers, **item}  # a field of gRPC's has a mapping among the headers
+        best = max(self.probabilities(), key=lambda entry: entry["probability"])
+        context.set_response_header(index, "X-Marina-Version", self.version)
+        context.set_response_header(index, "X-Marina-Top1", best["label"].replace(" ", "%20"))
+        context.set_response_header(index, "X-Marina-Confidence", str(best["probability"]))
         return json.dumps(self.form(options)).encode()
 
     def form(self, options):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from marina.serve.drain import Activity, drain
+from marina.serve.activity import Activity
+from marina.serve.drain import drain
 from marina.serve.log import Line
 from marina.serve.management import Condition
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 TAKES = "Flushing req.cmd PREDICT repeats 1 to backend at: 1795229151742"
 LOADS = "Flushing req.cmd LOAD repeats 1 to backend at: 1795229151742"
 ENDS = "Backend response time: 26"
-DIES = "W-9000-a_1.0 State change WORKER_MODEL_LOADED -> WORKER_STOPPED"
+DIES = "W-9001-a_1.0 State change WORKER_MODEL_LOADED -> WORKER_STOPPED"
 
 
 def said(worker: str, text: str) -> Line:
@@ -31,7 +32,7 @@ class Queues:
 
     def conditions(self, _: str) -> list[Condition]:
         pending = self.pending.pop(0) if len(self.pending) > 1 else self.pending[0]
-        return [Condition("1.0", 1, 1, pending, self.delay_s)]
+        return [Condition("1.0", 1, 1, pending, self.delay_s, {})]
 
 
 def timed(queues: Queues, activity: Activity, timeout_s: float = 5.0) -> tuple[bool, float]:

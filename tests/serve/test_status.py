@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def status(tmp_path: Path) -> StatusFile:
-    return StatusFile(tmp_path, ServeConfig(), [])
+    return StatusFile(tmp_path, ServeConfig(), list)
 
 
 def leave(folder: Path, pid: int, state: str) -> Path:
@@ -31,7 +31,7 @@ def leave(folder: Path, pid: int, state: str) -> Path:
 
 
 def test_it_is_written_whole(status: StatusFile, tmp_path: Path) -> None:
-    status.write("ready", {})
+    status.write("ready")
     assert [path.name for path in tmp_path.iterdir()] == ["serve.json"]
     content = json.loads((tmp_path / "serve.json").read_text())
     assert (content["status"], content["pid"]) == ("ready", os.getpid())

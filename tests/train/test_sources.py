@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import hashlib
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ from PIL import Image
 
 from marina.errors import DataError
 from marina.files import sha256_tree
-from marina.recipe import Data, Recipe
+from marina.recipe import Data, Recipe, Synthetic
 from marina.train.dataset import ImageDataset, read_split
 from marina.train.sources import prepare
 
@@ -36,60 +34,25 @@ def test_the_same_seed_writes_the_same_folder(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_cifar10_is_read_from_its_own_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from torchvision.datasets import CIFAR10
-
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-
-    def batch(name: str, content: dict[str, object]) -> list[str]:
-        raw = pickle.dumps(content)
-        (folder / name).write_bytes(raw)
-        return [name, hashlib.md5(raw).hexdigest()]
-
-    def images(seed: int) -> dict[str, object]:
-        labels = [index % 10 for index in range(20)]
-        return {"data": generator.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": labels}
-
-    names = [entry[0] for entry in CIFAR10.train_list]
-    batches = [batch(name, images(seed)) for seed, name in enumerate(names)]
-    monkeypatch.setattr(CIFAR10, "train_list", batches)
-    monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch", images(9))])
-    classes = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
-    meta = batch("batches.meta", {"label_names": classes})
-    monkeypatch.setattr(
-        CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]}
-    )
-
-    data = Data(source="cifar10", root=tmp_path / "out", original=tmp_path, val_fraction=0.2)
-    assert len(read_split(data, "train").files) == 80
-    assert len(read_split(data, "val").files) == 20
-    test = read_split(data, "test")
-    assert len(test.files) == 20
-    assert test.labels == tuple(classes)
-    with Image.open(test.files[0]) as image:
-        assert (image.size, image.mode) == ((32, 32), "RGB")
+def test_a_folder_that_was_written_for_other_keys_is_not_taken(tmp_path: Path) -> None:
+    prepare(Data(source="synthetic", root=tmp_path / "made"))
+    prepare(Data(source="synthetic", root=tmp_path / "made"))
+    with pytest.raises(DataError, match=r'was written for .*"seed": 0.*asks for .*"seed": 1'):
+        prepare(Data(source="synthetic", root=tmp_path / "made", seed=1))
 
 
-def test_missing_cifar10_says_where_it_belongs(tmp_path: Path) -> None:
-    data = Data(source="cifar10", root=tmp_path / "out", original=tmp_path)
-    with pytest.raises(DataError, match=r"put cifar-10-python.tar.gz, unpacked, there"):
-        prepare(data)
-    assert not (tmp_path / "out").exists()
+def test_synthetic_classes_differ_and_lie_in_every_split(tmp_path: Path) -> None:
+    made = Synthetic(classes=3, images=12, size_px=16)
+    data = Data(source="synthetic", root=tmp_path / "made", synthetic=made)
+    splits = {name: read_split(data, name) for name in ("train", "val", "test")}
+    assert all(set(split.targets) == {0, 1, 2} for split in splits.values())
+    assert sum(len(split.files) for split in splits.values()) == 12
+    hues = []
+    for index in range(3):
+        with Image.open(splits["val"].files[index]) as image:
+            assert (image.size, image.mode) == ((16, 16), "RGB")
+            hues.append(np.asarray(image).mean((0, 1)).argmax())
+    assert sorted(hues) == [0, 1, 2]
 
 
 def test_an_image_folder_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -108,8 +71,24 @@ def test_a_corrupt_image_is_named(quick_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "train" / "a" / "broken.png").write_bytes(b"no image")
     split = read_split(Data(source="folder", root=tmp_path), "train")
     dataset = ImageDataset(split, quick_recipe.image, quick_recipe.serve.limits)
-    with pytest.raises(DataError, match=r"train/a/broken\.png"):
+    with pytest.raises(DataError, match=r"train/a/broken\.png.*on_error=skip"):
         dataset[0]
+
+
+def test_a_corrupt_image_is_named_and_skipped_if_the_recipe_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(Data(source="synthetic", root=tmp_path / "made"))
+    (tmp_path / "made" / "train" / "class0" / "broken.png").write_bytes(b"no image")
+    skipping = Data(source="folder", root=tmp_path / "made", on_error="skip")
+    fatal = Data(source="folder", root=tmp_path / "made")
+    sound, all_files = read_split(skipping, "train"), read_split(fatal, "train")
+    assert len(sound.files) == len(all_files.files) - 1
+    assert len(sound.targets) == len(sound.files)
+    assert not any(file.name == "broken.png" for file in sound.files)
+    said = capsys.readouterr().err.replace("\n", "")
+    assert "broken.png" in said
+    assert "skipped" in said
 
 
 def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a run's answers are worth: scores, calibration, comparison, plots and the report."""

@@ -1,0 +1,91 @@
+"""The access log: a line of JSON for each request.
+
+======================  ========================================================================
+key                     what it says
+======================  ========================================================================
+``time``                when the request began (UTC)
+``request_id``          the client's, or one made here; a shadow's copy has the same one
+``transport``           ``rest``, ``grpc``, or ``shadow`` for a copy
+``model``               that was asked for
+``asked_version``       that the client named
+``arm``                 the version that the split chose
+``kind``                ``split``, ``forced`` (by a tester's header) or ``shadow``
+``user``                a hash of the sticky header's value
+``version``             of the model that answered
+``status``              of the answer; over gRPC that of the error in its body, if it is one
+``grpc_status``         over gRPC
+``duration_us``         from the request's first byte to the answer's last
+``upstream_us``         from the first byte sent to TorchServe to the answer's first
+``top1``                the likeliest class, percent-encoded
+``confidence``          its probability
+``flags``, ``details``  why the gateway answered by itself, in Envoy's words
+======================  ========================================================================
+
+A key without a value is null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from marina.gateway.routes import Table
+
+FILE = "gateway.log"
+
+_STREAM = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+
+
+def access_log(table: Table, file: Path) -> dict[str, Any]:
+    """Give Envoy's configuration of the log.
+
+    Args:
+        table: Whose requests.
+        file: Where to.
+    """
+    # What Lua found stands in metadata: a header of that name might be a client's.
+    found = {
+        name: f"%DYNAMIC_METADATA(marina:{name})%"
+        for name in ("model", "arm", "kind", "user", "code")
+    }
+    line = {
+        "time": "%START_TIME%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "transport": table,
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(:PATH)%",
+        "protocol": "%PROTOCOL%",
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        **found,
+        "asked_version": "%DYNAMIC_METADATA(marina:version)%",
+        "version": "%RESP(X-MARINA-VERSION)%",
+        "http_status": "%RESPONSE_CODE%",
+        "grpc_status": "%GRPC_STATUS_NUMBER%",
+        "duration_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+        "upstream_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)%",
+        "request_bytes": "%BYTES_RECEIVED%",
+        "response_bytes": "%BYTES_SENT%",
+        "top1": "%RESP(X-MARINA-TOP1)%",
+        "confidence": "%RESP(X-MARINA-CONFIDENCE)%",
+        "flags": "%RESPONSE_FLAGS%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+    }
+    log_format = {"json_format": line, "omit_empty_values": False}
+    config = {"@type": _STREAM, "path": str(file), "log_format": log_format}
+    return {"name": "envoy.access_loggers.file", "typed_config": config}
+
+
+def read_log(file: Path) -> Iterator[dict[str, Any]]:
+    """Read a log, what was put aside of it first, in the order in which the requests ended.
+
+    A line that is still being written is left out.
+    """
+    for each in (file.with_name(f"{file.name}.1"), file):
+        if not each.exists():
+            continue
+        with each.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)

@@ -1,0 +1,153 @@
+-- Sends a request to the arm that its route has chosen, and says of the answer what the access log
+-- and the client should know. The chosen arm comes as the route's filter context, {model, version,
+-- sticky, kind}; a route without one is no arm's.
+
+local PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+local MODEL_VERSION = 2 -- of PredictionsRequest
+local PREDICTION = 1 -- of PredictionResponse
+
+-- TorchServe says 503 and this of a full queue.
+local NO_WORKER = "has no worker"
+local QUEUE_FULL = '{"code": 429, "type": "QueueFullException", "message": '
+  .. '"more requests wait for this model than its queue holds: try again later"}'
+
+-- A user is known in the log by a hash alone (FNV-1a of 32 bits).
+local function hash(text)
+  local value = 2166136261
+  for at = 1, #text do
+    value = bit.bxor(value, text:byte(at))
+    -- times 16777619 (2^24 + 2^8 + 147), in parts that a double holds exactly
+    value = bit.tobit(bit.lshift(value, 24) + bit.lshift(value, 8) + value * 147)
+  end
+  return bit.tohex(value)
+end
+
+local function is_grpc(headers)
+  return (headers:get("content-type") or ""):sub(1, 16) == "application/grpc"
+end
+
+local function name_rest(headers, metadata)
+  local model, version = headers:get(":path"):match("^/%a+/([^/?]+)/?([^/?]*)")
+  if model == nil then return end
+  headers:replace("x-marina-model", model)
+  metadata:set("marina", "model", model)
+  if version ~= "" then metadata:set("marina", "version", version) end
+end
+
+local function send_to(handle, headers, model, version)
+  if is_grpc(headers) then
+    local body = handle:body()
+    body:setBytes(with_field(body:getBytes(0, body:length()), MODEL_VERSION, version))
+  else
+    local query = headers:get(":path"):match("%?.*$") or ""
+    headers:replace(":path", "/predictions/" .. model .. "/" .. version .. query)
+  end
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local arm = handle:filterContext()
+  headers:remove("x-marina-arm") -- a client's own
+  headers:remove("x-marina-shadow") -- it has served to choose the route
+  metadata:set("marina", "path", headers:get(":path"))
+  if not is_grpc(headers) then name_rest(headers, metadata) end
+  local version = arm:get("version")
+  if version == nil then return end
+  local sticky = arm:get("sticky")
+  local user = sticky and headers:get(sticky)
+  if user then metadata:set("marina", "user", hash(user)) end
+  metadata:set("marina", "model", arm:get("model"))
+  metadata:set("marina", "arm", version)
+  metadata:set("marina", "kind", arm:get("kind"))
+  headers:replace("x-marina-arm", version)
+  send_to(handle, headers, arm:get("model"), version)
+end
+
+local function text_of(handle)
+  local body = handle:body()
+  return body and body:getBytes(0, body:length()) or ""
+end
+
+-- The handler percent-encodes a label for its header over REST.
+local function encode(text)
+  return (text:gsub("[^%w_.~-]", function(c) return string.format("%%%02X", c:byte()) end))
+end
+
+-- A string of JSON that begins behind its opening quote, and where it ends.
+local function json_string(text, at)
+  local parts = {}
+  while true do
+    local stop = text:find('["\\]', at)
+    if stop == nil then return nil end
+    parts[#parts + 1] = text:sub(at, stop - 1)
+    if text:byte(stop) == 34 then return table.concat(parts), stop + 1 end
+    local escaped = text:sub(stop + 1, stop + 1)
+    if escaped == "u" then -- the handler escapes control characters alone
+      parts[#parts + 1] = string.char(tonumber(text:sub(stop + 4, stop + 5), 16) or 63)
+      at = stop + 6
+    else
+      parts[#parts + 1] = ({ n = "\n", t = "\t", r = "\r", b = "\b", f = "\f" })[escaped] or escaped
+      at = stop + 2
+    end
+  end
+end
+
+-- What the handler says in headers over REST, read from its answer, since TorchServe drops those over
+-- gRPC. The answer is {"model", "version", "predictions": [{"label", "index", "probability"}]}, or
+-- {label: probability}, or an error's {"code"}; the likeliest comes first.
+local function read_answer(text)
+  local code = text:match('^{"code": (%d+)')
+  if code then return { code = tonumber(code) } end
+  local found, at, _ = {}, nil, nil
+  _, at = text:find('^{"model": "')
+  if at then
+    _, at = json_string(text, at + 1)
+    found.version = at and text:match('^, "version": "([^"\\]*)"', at)
+    _, at = text:find('"predictions": [{"label": "', at or 1, true)
+  else
+    _, at = text:find('^{"')
+  end
+  if at == nil then return found end
+  local label, after = json_string(text, at + 1)
+  if label == nil then return found end
+  found.confidence = text:match("^: ([%d.eE+-]+)", after)
+    or text:match('^, "index": %d+, "probability": ([%d.eE+-]+)', after)
+  found.top1 = found.confidence and encode(label)
+  return found
+end
+
+-- What came with an object of Envoy's is void once the script has waited for a body: each is asked
+-- for anew behind `text_of`.
+
+local function answer_grpc(handle)
+  local ending = handle:headers() -- of an error that has nothing else
+  if ending:get("grpc-status") == nil then
+    local request = handle:streamInfo():dynamicMetadata():get("marina")
+    if request == nil or request.path ~= PREDICTIONS then return end -- streams stay streams
+    local text = text_of(handle)
+    local field = text:byte(1) == 0 and read_message(text)
+    local found = field and read_answer(field(PREDICTION)) or {}
+    for _, name in ipairs({ "top1", "confidence", "version" }) do
+      if found[name] then handle:headers():replace("x-marina-" .. name, found[name]) end
+    end
+    if found.code then handle:streamInfo():dynamicMetadata():set("marina", "code", found.code) end
+    ending = handle:trailers()
+  end
+  if ending and (ending:get("grpc-message") or ""):find(NO_WORKER, 1, true) then
+    ending:replace("grpc-status", "8") -- RESOURCE_EXHAUSTED
+  end
+end
+
+function envoy_on_response(handle)
+  if is_grpc(handle:headers()) then
+    answer_grpc(handle)
+  elseif handle:headers():get(":status") == "503" and text_of(handle):find(NO_WORKER, 1, true) then
+    local headers = handle:headers()
+    headers:replace(":status", "429")
+    headers:replace("retry-after", "1")
+    headers:replace("content-type", "application/json")
+    headers:replace("content-length", tostring(#QUEUE_FULL))
+    handle:body():setBytes(QUEUE_FULL)
+  end
+end

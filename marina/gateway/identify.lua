@@ -1,0 +1,40 @@
+-- gRPC alone: which model and version a request is for stands in its message, where no route can
+-- see it. This filter reads them there and, where the message names no version, sets x-marina-model
+-- for the routes of a split to match. (Setting a header clears the route, which is found anew.)
+
+local SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
+local ONE_REQUEST = { [SERVICE .. "Predictions"] = true, [SERVICE .. "StreamPredictions"] = true }
+local MODEL_NAME, MODEL_VERSION = 1, 2 -- of PredictionsRequest
+
+-- As gRPC's specification of compression has it for a coding that is not supported.
+local COMPRESSED = "compressed messages are not accepted: send it without grpc-encoding"
+local UNIMPLEMENTED = {
+  [":status"] = "200",
+  ["content-type"] = "application/grpc",
+  ["grpc-status"] = "12",
+  ["grpc-accept-encoding"] = "identity",
+}
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  headers:remove("x-marina-model") -- a client's own
+  if not ONE_REQUEST[headers:get(":path")] then return end
+  local body = handle:body()
+  if body == nil then return end
+  local text = body:getBytes(0, body:length())
+  if text:byte(1) ~= 0 then
+    handle:respond(UNIMPLEMENTED, COMPRESSED)
+    return
+  end
+  local field = read_message(text)
+  local model = field and field(MODEL_NAME) or ""
+  if not model:match("^%w[%w_.-]*$") then return end
+  local version = field(MODEL_VERSION)
+  local metadata = handle:streamInfo():dynamicMetadata()
+  metadata:set("marina", "model", model)
+  if version ~= "" then
+    metadata:set("marina", "version", version)
+  else
+    handle:headers():replace("x-marina-model", model) -- `headers` is void since the wait for body()
+  end
+end

@@ -1,0 +1,68 @@
+-- How gRPC and protobuf lay out a message; put in front of both filters.
+--
+-- A message of gRPC is five bytes (a flag for compression, the length in big endian) and protobuf:
+-- fields, each a key (number * 8 + wire type) and its content.
+
+local FIRST = 6 -- where protobuf begins
+
+local function varint(text, at)
+  local value, scale = 0, 1
+  for _ = 1, 10 do
+    local byte = text:byte(at)
+    if byte == nil then return nil, at end
+    at = at + 1
+    value = value + (byte % 128) * scale
+    if byte < 128 then return value, at end
+    scale = scale * 128
+  end
+  return nil, at
+end
+
+-- Where a field's content ends, by its wire type, and where its text begins if it has any; nil if
+-- it is no field.
+local function field_end(text, at, wire)
+  if wire == 0 then
+    local value, after = varint(text, at)
+    return value and after
+  elseif wire == 1 then
+    return at + 8
+  elseif wire == 5 then
+    return at + 4
+  elseif wire == 2 then
+    local length, after = varint(text, at)
+    return length and after + length, after
+  end
+  return nil
+end
+
+-- The texts of a message's fields by number; of one that comes twice the last holds. Nil if it is
+-- no protobuf.
+local function read_message(text)
+  local found, at = {}, FIRST
+  while at <= #text do
+    local key, start = varint(text, at)
+    if key == nil then return nil end
+    local stop, content = field_end(text, start, key % 8)
+    if stop == nil or stop > #text + 1 then return nil end
+    if content ~= nil then found[math.floor(key / 8)] = { content, stop - 1 } end
+    at = stop
+  end
+  return function(number)
+    local place = found[number]
+    return place and text:sub(place[1], place[2]) or ""
+  end
+end
+
+-- The message with one more field of text behind all that it holds: legal protobuf, where the last
+-- value of a field counts.
+local function with_field(text, number, value)
+  local message = text:sub(FIRST) .. string.char(number * 8 + 2, #value) .. value
+  local length = #message
+  return string.char(
+    0,
+    math.floor(length / 16777216) % 256,
+    math.floor(length / 65536) % 256,
+    math.floor(length / 256) % 256,
+    length % 256
+  ) .. message
+end

@@ -1,0 +1,137 @@
+"""Whether all that shall be served is served: workers counted, and a golden image answered.
+
+TorchServe's own ``/ping`` says Healthy while workers load, crash or hang.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from marina.client import Client
+from marina.errors import QueueFull, ServeError
+from marina.serve.readiness import ask
+
+if TYPE_CHECKING:
+    from marina.serve.engine import Engine
+    from marina.serve.fleet import Fleet
+    from marina.serve.front import Front
+    from marina.serve.served import Served
+
+_EVERY_S = 2.0
+
+
+@dataclass
+class Pulse:
+    """What a version's golden image was answered with lately.
+
+    Attributes:
+        failures: Times in a row that no right answer came while the version did nothing else.
+        error: What was wrong; None if nothing was.
+    """
+
+    failures: int = 0
+    error: str | None = None
+
+
+class Health:
+    """Asks every version again and again for the answer to its golden image.
+
+    Args:
+        engine: Serves them.
+        fleet: Says which there are.
+        timeout_s: Without an answer for so long, a version that answers nobody else hangs.
+        front: The gateway; None if there is none.
+    """
+
+    def __init__(self, engine: Engine, fleet: Fleet, timeout_s: float, front: Front | None = None):
+        self.phase = "starting"
+        self._front = front
+        self._engine = engine
+        self._fleet = fleet
+        self._timeout_s = timeout_s
+        self._pulses: dict[Served, Pulse] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stop.set()
+
+    def forget(self) -> None:
+        """Forget all answers, since they came from a TorchServe that has ended."""
+        self._pulses = {}
+
+    def problems(self) -> list[str]:
+        """Say what is wrong, a line each; nothing if all is as it shall be."""
+        if self.phase != "ready":
+            return [f"the server is {self.phase}"]
+        if not self._engine.is_running:
+            return ["TorchServe does not run"]
+        if self._front is not None and not self._front.is_running:
+            return ["the gateway does not run"]
+        found = []
+        ready = self._ready_workers()
+        for served, state in self._fleet.all():
+            count = ready.get((served.name, served.version), 0)
+            if count < state.workers:
+                found.append(f"{served}: {count} of {state.workers} workers are ready")
+            error = self._pulse(served).error
+            if error is not None:
+                found.append(error)
+        return found
+
+    def stuck(self) -> list[Served]:
+        """List the versions that hang."""
+        return [served for served, _ in self._fleet.all() if self._pulse(served).failures >= 2]
+
+    def _pulse(self, served: Served) -> Pulse:
+        return self._pulses.get(served) or Pulse()
+
+    def _ready_workers(self) -> dict[tuple[str, str], int]:
+        return {
+            (name, each.version): each.ready
+            for name in self._fleet.state.models
+            for each in self._engine.management.conditions(name)
+        }
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(8, thread_name_prefix="probe") as pool:
+            while not self._stop.wait(_EVERY_S):
+                if self.phase == "ready" and self._engine.is_running:
+                    list(pool.map(self._probe, self._to_ask()))
+
+    def _to_ask(self) -> list[Served]:
+        leaving = self._fleet.leaving
+        return [
+            served
+            for served, state in self._fleet.all()
+            if state.workers and (served.name, served.version) not in leaving
+        ]
+
+    def _probe(self, served: Served) -> None:
+        activity = self._engine.activity.of(served.name, served.version)
+        before, pulses = activity.batches, self._pulses
+        started = time.monotonic()
+        try:
+            with self._client() as client:
+                ask(served, "REST", client)
+        except ServeError as err:
+            if isinstance(err.__cause__, QueueFull) or activity.batches > before + 1:
+                return  # it is busy, and answers others
+            is_late = time.monotonic() - started >= self._timeout_s
+            failures = self._pulse(served).failures + is_late
+            pulses[served] = Pulse(failures, str(err))
+        else:
+            pulses[served] = Pulse()
+
+    def _client(self) -> Client:
+        config, engine = self._engine.config, self._engine
+        return Client(config.rest_url, token=engine.token, read_timeout_s=self._timeout_s)

@@ -1,0 +1,227 @@
+"""What the management side answers, whichever way it was asked.
+
+It speaks TorchServe's own management dialect, so that what is written for TorchServe works here;
+but every change goes through `Fleet`, which keeps the state, drains and proves. What TorchServe
+has no words for is added: ``switch``, ``policy``, ``/ready``, and ``"marina"`` in a description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from marina.client.call import Operation
+from marina.errors import ArchiveError, MarinaError, NotServed, OperationRefused, ServeError
+from marina.serve.feedback import add_feedback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from marina.client.call import Call, Value
+    from marina.serve.engine import Engine
+    from marina.serve.fleet import Fleet
+    from marina.serve.front import Front
+    from marina.serve.health import Health
+    from marina.serve.operations import Operations, Tell
+    from marina.serve.served import Served
+
+    Work = Callable[[Tell], None]
+
+Answer = tuple[int, Any]
+
+# As with TorchServe, these answer before they are done, unless told to be synchronous.
+_SPLITS = frozenset({Operation.SPLITS, Operation.SET_SPLIT, Operation.CLEAR_SPLIT})
+_IN_BACKGROUND = frozenset({Operation.REGISTER, Operation.SCALE})
+
+
+class Reception:
+    """Answers calls to the management side.
+
+    Args:
+        fleet: Does what changes something.
+        operations: Runs it.
+        health: Knows whether the server is ready.
+        engine: Describes what TorchServe does.
+        front: Holds the splits; None if there is no gateway.
+        log_dir: Where labels are kept.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        operations: Operations,
+        health: Health,
+        engine: Engine,
+        front: Front | None,
+        log_dir: Path,
+    ):
+        self._fleet = fleet
+        self._operations = operations
+        self._health = health
+        self._engine = engine
+        self._front = front
+        self._log_dir = log_dir
+
+    def admits(self, authorization: str | None) -> bool:
+        """Tell whether an ``Authorization`` header opens the management side."""
+        keys = self._engine.keys
+        return keys is None or keys.admits("management", authorization)
+
+    def answer(self, call: Call) -> Answer:
+        """Answer a call: an HTTP status, and what becomes JSON."""
+        try:
+            if call.operation is Operation.READY:
+                return self._ready()
+            if call.operation is Operation.LIST:
+                return self._list()
+            if call.operation is Operation.DESCRIBE:
+                return 200, self._describe(call.model, call.version)
+            if call.operation is Operation.FEEDBACK:
+                return 200, add_feedback(self._log_dir, call.arguments)
+            if call.operation in _SPLITS:
+                return 200, self._split(call)
+            return self._run(call)
+        except MarinaError as err:
+            return error_answer(err)
+
+    def _ready(self) -> Answer:
+        problems = self._health.problems()
+        if not problems:
+            return 200, {"status": "ready"}
+        message = "; ".join(problems)
+        return 503, {"code": 503, "type": "NotReadyException", "message": message}
+
+    def _list(self) -> Answer:
+        models = [
+            {"modelName": name, "modelUrl": model.versions[model.default].file}
+            for name, model in self._fleet.state.models.items()
+        ]
+        last = self._operations.last
+        return 200, {"models": models, "operation": asdict(last) if last else None}
+
+    def _describe(self, name: str, version: str | None) -> list[dict[str, Any]]:
+        if version not in {None, "all"}:
+            self._fleet.served(name, version or "")
+        elif name not in self._fleet.state.models:
+            raise NotServed(f"{name} is not served")
+        model = self._fleet.state.models[name]
+        told = {each.version: each.told for each in self._engine.management.conditions(name)}
+        wanted = list(model.versions) if version == "all" else [version or model.default]
+        return [
+            {**told.get(each, {}), **self._known(self._fleet.served(name, each))} for each in wanted
+        ]
+
+    def _known(self, served: Served) -> dict[str, Any]:
+        """Give what TorchServe does not know of a version."""
+        model = self._fleet.state.models[served.name]
+        return {
+            "modelName": served.name,
+            "modelVersion": served.version,
+            "modelUrl": served.file.name,
+            "marina": {
+                "default": model.default == served.version,
+                "workers": model.versions[served.version].workers,
+                "policy": model.policy,
+                "sha256": served.sha256,
+                "accuracy": served.accuracy,
+            },
+        }
+
+    def _split(self, call: Call) -> Any:
+        """Show or change splits. They wait for no other operation: a rollback is in a hurry."""
+        if self._front is None:
+            raise OperationRefused(
+                "this server has no gateway to split traffic: serve without --no-gateway"
+            )
+        if call.operation is Operation.SET_SPLIT:
+            return self._front.set_split(call.model, call.arguments).as_dict()
+        if call.operation is Operation.CLEAR_SPLIT:
+            self._front.clear_split(call.model)
+        return {"splits": [split.as_dict() for split in self._front.splits.values()]}
+
+    def _run(self, call: Call) -> Answer:
+        title = " ".join(
+            filter(None, (call.operation.name.lower().replace("_", "-"), call.model, call.version))
+        )
+        asked = str(call.arguments.get("synchronous", call.operation not in _IN_BACKGROUND))
+        wait = asked.lower() == "true"
+        report = self._operations.run(title, self._work(call), wait=wait)
+        return (200 if report.state == "done" else 202), {"status": report.step or title}
+
+    def _work(self, call: Call) -> Work:
+        """Give what an operation does.
+
+        Raises:
+            OperationRefused: An argument is missing, or not what it should be.
+        """
+        fleet, name, given = self._fleet, call.model, call.arguments
+        if call.operation is Operation.SET_POLICY:
+            policy = str(given.get("policy", ""))
+            return lambda tell: fleet.set_policy(name, policy, tell)
+        if call.operation is Operation.REGISTER:
+            return self._registration(call)
+        if name not in fleet.state.models:
+            raise NotServed(f"{name} is not served: `marina models list` lists what is")
+        version = fleet.meant(name, call.version or fleet.state.models[name].default)
+        if call.operation is Operation.SCALE:
+            workers = _number(given, "min_worker")
+            if workers is None:
+                workers = 1
+            return lambda tell: fleet.scale(name, version, workers, tell)
+        if call.operation is Operation.SET_DEFAULT:
+            return lambda tell: fleet.set_default(name, version, tell)
+        if call.operation is Operation.SWITCH:
+            return lambda tell: fleet.switch(name, version, tell)
+        last = str(given.get("last", "false")).lower() == "true"
+        return lambda tell: fleet.unregister(name, version, tell, last=last)
+
+    def _registration(self, call: Call) -> Work:
+        name, version = self._fleet.named(str(call.arguments.get("url", "")))
+        if call.model not in {"", name}:
+            raise OperationRefused(f"{call.arguments['url']} is {name}, not {call.model}")
+        workers = _number(call.arguments, "initial_workers")
+        batch_size = _number(call.arguments, "batch_size")
+        delay_ms = _number(call.arguments, "max_batch_delay")
+        return lambda tell: self._fleet.register(
+            name,
+            version,
+            tell,
+            workers=workers,
+            batch_size=batch_size,
+            max_batch_delay_ms=delay_ms,
+        )
+
+
+def error_answer(err: MarinaError) -> Answer:
+    """Give the answer that an error stands for."""
+    status = _status(err)
+    body = {"code": status, "type": type(err).__name__, "message": str(err)}
+    details = str(getattr(err, "details", ""))
+    return status, {**body, "details": details} if details else body
+
+
+def _status(err: MarinaError) -> int:
+    if isinstance(err, NotServed):
+        return 404
+    if isinstance(err, OperationRefused | ArchiveError):
+        return 409
+    return 500 if isinstance(err, ServeError) else 400
+
+
+def _number(given: Mapping[str, Value], key: str) -> int | None:
+    """Read a whole number; None if it is not given, which gRPC says with 0.
+
+    Raises:
+        OperationRefused: It is none.
+    """
+    value = given.get(key)
+    if value is None:
+        return None
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise OperationRefused(f"{key} is a whole number of 0 or more, not {value!r}")
+    return number

@@ -1,0 +1,139 @@
+"""Who is measured: each server in its environment, with its natural pipeline and with ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wires import Wire, base64_json, form, open_inference, open_inference_binary, raw
+
+HERE = Path(__file__).parent
+REPO = HERE.parents[1]
+SERVERS = HERE / "servers"
+REQUIREMENTS = HERE / "requirements"
+PRECISIONS = ("fp32", "bf16", "int8")
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One server with one pipeline.
+
+    Attributes:
+        name: Of the server.
+        pipeline: ``natural``, ``ours``, ``default``, ``tuned`` or, of Marina, a precision.
+        command: Words; ``{port}`` is the first of six free ports.
+        wire: How images travel to it.
+        environment: Name of its environment; None for the project's own.
+        batch: Most images in one call of the pipeline.
+    """
+
+    name: str
+    pipeline: str
+    command: tuple[str, ...]
+    wire: Wire
+    environment: str | None = None
+    batch: int = BATCH
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        return f"{self.name.lower().replace(' ', '-')}-{self.pipeline}"
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        return f"{self.name} ({self.pipeline})"
+
+
+def contestants(work: Path) -> list[Contestant]:
+    """Give everyone.
+
+    Args:
+        work: Folder of the archives and environments.
+    """
+    found = [_stock(kind, work) for kind in ("default", "tuned")]
+    found += [
+        _peer(name, words, wire, batch, pipeline, work)
+        for name, words, wire, batch in _PEERS
+        for pipeline in ("natural", "ours")
+    ]
+    return found + [_marina(precision, work) for precision in PRECISIONS]
+
+
+_PEERS: list[tuple[str, tuple[str, ...], Wire, int]] = [
+    ("FastAPI", ("{python}", "fastapi_server.py", "{port}"), raw("/predict"), 1),
+    ("LitServe", ("{python}", "litserve_server.py", "{port}"), base64_json("/predict"), BATCH),
+    (
+        "mosec",
+        ("{python}", "mosec_server.py", "--port", "{port}", "--address", "127.0.0.1"),
+        raw("/inference"),
+        BATCH,
+    ),
+    (
+        "BentoML",
+        (
+            "{bin}/bentoml", "serve", "bentoml_server:Classifier",
+            "--host", "127.0.0.1", "--port", "{port}",
+        ),
+        form("/predict", "images"),
+        BATCH,
+    ),
+    ("Ray Serve", ("{python}", "rayserve_server.py", "{port}"), raw("/predict"), BATCH),
+    (
+        "MLServer",
+        ("{python}", "mlserver_server.py", "{port}"),
+        open_inference("/v2/models/resnet/infer"),
+        BATCH,
+    ),
+    (
+        "Triton",
+        ("{python}", "triton_server.py", "{port}"),
+        open_inference_binary("/v2/models/resnet/infer"),
+        BATCH,
+    ),
+]  # fmt: skip
+
+
+def environment_of(name: str) -> str:
+    """Give the name of a server's environment and requirements."""
+    return name.lower().replace(" ", "")
+
+
+def _peer(
+    name: str, words: tuple[str, ...], wire: Wire, batch: int, pipeline: str, work: Path
+) -> Contestant:
+    environment = environment_of(name)
+    programs = (work / "envs" / environment / "bin").absolute()
+    command = tuple(
+        word.replace("{python}", str(programs / "python")).replace("{bin}", str(programs))
+        for word in words
+    )
+    variables = {
+        "PEERS_PIPELINE": pipeline,
+        "PEERS_MODEL": str((work / "runs" / "fp32" / "model.pt").absolute()),
+        "PEERS_ARCHIVE": str((work / "unpacked").absolute()),
+        "PEERS_WORKERS": str(len(os.sched_getaffinity(0))),
+        "PEERS_BATCH": str(batch),
+        "PYTHONPATH": f"{HERE}:{SERVERS}:{REPO}",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+    }
+    return Contestant(name, pipeline, command, wire, environment, batch, variables)
+
+
+def _stock(kind: str, work: Path) -> Contestant:
+    words = (sys.executable, str(SERVERS / "torchserve_server.py"), "{port}", f"{work}/stock", kind)
+    return Contestant("TorchServe", kind, words, raw("/predictions/stock"))
+
+
+def _marina(precision: str, work: Path) -> Contestant:
+    name = f"bench_{precision}"
+    words = [str(Path(sys.executable).with_name("marina")), "serve", f"{work}/store/{name}-1.0.mar"]
+    ports = ("rest", "grpc", "management", "grpc-management", "metrics")
+    for number, port in enumerate(ports):
+        words += [f"--{port}-port", f"{{port+{number}}}"]
+    words += ["--log-dir", "{scratch}/logs"]
+    return Contestant("Marina", precision, tuple(words), raw(f"/predictions/{name}"))

@@ -1,0 +1,275 @@
+"""The same workload on Marina, stock TorchServe and its peers, in interleaved rounds.
+
+    .venv/bin/python scripts/peers/run.py --quick     # at most 10 minutes: one size, two loads
+    .venv/bin/python scripts/peers/run.py --full      # at most 40: three sizes, three loads
+
+It makes the environments and archives that are missing, then goes round all servers again and
+again until its time is up: what drifts on the machine, drifts for all. What is measured is kept in
+``bench/peers`` and is not measured again; ``--fresh`` forgets it. The table and the plot go to
+``docs/benchmarks.md`` and ``docs/benchmarks.png``. A peer that fails is reported as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from contestants import REPO, SERVERS, Contestant, contestants
+from preparation import archive_all, bodies, install
+from report import write_report
+
+from marina.bench.generator import LoadGenerator
+from marina.bench.images import ImageSet
+from marina.bench.load import Load
+from marina.bench.measurement import measure
+from marina.bench.result import Result
+from marina.errors import MarinaError
+from marina.files import write_whole
+
+START_TIMEOUT_S = 180.0
+WARMUP_S = 1.0
+SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: Of the photographs.
+        users: Closed loops of so many clients.
+        minutes: When to stop going round.
+    """
+
+    sizes: tuple[str, ...]
+    users: tuple[int, ...]
+    minutes: float
+
+
+QUICK = Plan(("photo-640",), (8, 32), 9)
+FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 36)
+
+
+class Failure(Exception):
+    """A server that did not start, or answered wrongly."""
+
+
+def main() -> None:
+    """Prepare, go round, report."""
+    options = _options()
+    plan = FULL if options.full else QUICK
+    work: Path = options.work
+    if options.fresh:
+        shutil.rmtree(work / "cells", ignore_errors=True)
+    everyone = [c for c in contestants(work) if not options.only or c.name in options.only]
+    failures = prepare(everyone, work)
+    runnable = [c for c in everyone if c.key not in failures]
+    with LoadGenerator() as generator:
+        failures |= go_round(generator, runnable, plan, options.minutes or plan.minutes, work)
+    write_report(everyone, plan.sizes, plan.users, failures, work, options.docs)
+    print(f"{options.docs}/benchmarks.md")
+
+
+def prepare(everyone: list[Contestant], work: Path) -> dict[str, str]:
+    """Make environments and archives; gives what failed, by contestant."""
+    failures = {}
+    say("archives")
+    missing = archive_all(work)
+    for contestant in everyone:
+        if contestant.name == "Marina" and contestant.pipeline in missing:
+            failures[contestant.key] = missing[contestant.pipeline]
+        if contestant.environment is None:
+            continue
+        try:
+            say(f"environment {contestant.environment}")
+            install(contestant.environment, work)
+        except subprocess.CalledProcessError as err:
+            failures[contestant.key] = f"not installed: {err.stderr.strip()[-300:]}"
+    return failures
+
+
+def go_round(
+    generator: LoadGenerator, everyone: list[Contestant], plan: Plan, minutes: float, work: Path
+) -> dict[str, str]:
+    """Measure everyone in rounds of changing order until the time is up."""
+    deadline = time.monotonic() + 60 * minutes
+    failures: dict[str, str] = {}
+    number = 0
+    while time.monotonic() < deadline and len(failures) < len(everyone):
+        order = list(everyone)
+        random.Random(number).shuffle(order)
+        for contestant in order:
+            cells = missing_cells(contestant, plan, number, work)
+            if not cells or contestant.key in failures or time.monotonic() > deadline:
+                continue
+            say(f"round {number + 1}: {contestant.title}")
+            try:
+                measure_cells(generator, contestant, cells, number, work)
+            except (Failure, MarinaError) as err:
+                failures[contestant.key] = str(err)
+                say(f"  failed: {err}")
+        number += 1
+    return failures
+
+
+def missing_cells(
+    contestant: Contestant, plan: Plan, number: int, work: Path
+) -> list[tuple[str, int]]:
+    """Give the sizes and loads that this round has not yet measured."""
+    cells = [(size, users) for size in plan.sizes for users in plan.users]
+    return [cell for cell in cells if not cell_folder(contestant, *cell, number, work).exists()]
+
+
+def cell_folder(contestant: Contestant, size: str, users: int, number: int, work: Path) -> Path:
+    """Where one measurement is kept."""
+    return work / "cells" / contestant.key / f"{size}-{users}" / str(number)
+
+
+def measure_cells(
+    generator: LoadGenerator,
+    contestant: Contestant,
+    cells: list[tuple[str, int]],
+    number: int,
+    work: Path,
+) -> None:
+    """Start a server, measure it, stop it."""
+    with served(contestant) as (url, pid):
+        wait_until_ready(generator, contestant, url, pid, cells[0][0], work)
+        for size, users in cells:
+            load = load_for(contestant, url, size, users, work)
+            images = ImageSet(size, load.images)
+            result = measure(
+                generator, load, images, roots=lambda: [pid], title=f"{size} × {users}"
+            )
+            if result.summary.errors > result.summary.requests / 100:
+                raise Failure(f"{size}, {users} users: {next(iter(result.document['errors']))}")
+            keep(result, cell_folder(contestant, size, users, number, work))
+
+
+def keep(result: Result, folder: Path) -> None:
+    """Keep a measurement."""
+    document = {k: v for k, v in result.document.items() if k != "target"}
+    write_whole(folder / "result.json", json.dumps(document))
+
+
+def load_for(contestant: Contestant, url: str, size: str, users: int, work: Path) -> Load:
+    """Give the load of one cell."""
+    return Load(
+        url,
+        bodies(contestant, size, work),
+        users=users,
+        duration_s=SECONDS,
+        warmup_s=WARMUP_S,
+        path=contestant.wire.path,
+        headers=contestant.wire.headers,
+    )
+
+
+@contextlib.contextmanager
+def served(contestant: Contestant) -> Iterator[tuple[str, int]]:
+    """Run a server while a block runs, and end all its processes afterwards."""
+    port = free_ports(6)
+    with tempfile.TemporaryDirectory(prefix="peers-", dir="/tmp") as scratch:
+        words = [fill(word, port, scratch) for word in contestant.command]
+        log = Path(scratch) / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                words,
+                cwd=SERVERS,
+                env={**os.environ, "TMPDIR": scratch, **contestant.variables},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield f"http://127.0.0.1:{port}", process.pid
+        except Failure as err:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise Failure(f"{err}; it said: {' / '.join(said[-12:])[-900:]}") from err
+        finally:
+            end(process)
+
+
+def fill(word: str, port: int, scratch: str) -> str:
+    """Put the ports and the folder into a word of a command."""
+    for number in range(6):
+        word = word.replace(f"{{port+{number}}}", str(port + number))
+    return word.replace("{port}", str(port)).replace("{scratch}", scratch)
+
+
+def wait_until_ready(
+    generator: LoadGenerator, contestant: Contestant, url: str, pid: int, size: str, work: Path
+) -> None:
+    """Wait for the first right answer."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    load = load_for(contestant, url, size, 1, work)
+    status, body = 0, ""
+    while time.monotonic() < deadline:
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            raise Failure("it ended as it started")
+        status, body = generator.probe(load)[0]
+        if status == 200:
+            return
+        time.sleep(0.5)
+    raise Failure(f"no right answer within {START_TIMEOUT_S:g} s; last: {status} {body[:200]}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server to end, then end all that it started."""
+    family = [process.pid, *(c.pid for c in psutil.Process(process.pid).children(recursive=True))]
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def free_ports(count: int) -> int:
+    """Give the first of so many neighbouring ports that nobody listens on."""
+    while True:
+        first = random.randrange(20000, 32000)
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="one size, two loads (the default)")
+    size.add_argument("--full", action="store_true", help="three sizes, three loads")
+    parser.add_argument("--minutes", type=float, help="when to stop going round")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a server")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
+    parser.add_argument("--docs", type=Path, default=REPO / "docs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What passes the gateway and what does not, over both transports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import queue
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.empty_pb2 import Empty
+
+from marina.client.proto.inference_pb2 import PredictionsRequest
+
+from .conftest import Door, open_door
+from .stub_upstream import StubUpstream
+
+SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
+
+BLOCKED = [
+    ("GET", "/"),
+    ("GET", "/predictions/m"),
+    ("PUT", "/predictions/m"),
+    ("OPTIONS", "/predictions/m"),
+    ("POST", "/predictions"),
+    ("POST", "/predictions/"),
+    ("POST", "/predictions/m/1.0/more"),
+    ("POST", "/predictions/.hidden"),
+    ("POST", "/predictions/../models"),
+    ("POST", "//models"),
+    ("POST", "/explanations/m"),
+    ("POST", "/explanations/m/1.0"),
+    ("POST", "/v1/models/m:predict"),
+    ("POST", "/v2/models/m/infer"),
+    ("POST", "/wfpredict/m"),
+    ("POST", "/invocations"),
+    ("GET", "/models"),
+    ("POST", "/models?url=x.mar"),
+    ("DELETE", "/models/m"),
+    ("POST", "/workflows"),
+    ("GET", "/metrics"),
+    ("GET", "/api-description"),
+    ("OPTIONS", "/"),
+    ("POST", "/ping"),
+    ("POST", "/ready"),
+    ("GET", "/stats"),
+    ("POST", "/quitquitquit"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), BLOCKED)
+def test_a_blocked_route(door: Door, method: str, path: str) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", door.config.rest_port, timeout=30)
+    with contextlib.closing(client):
+        client.request(method, path)  # as written: httpx would straighten the path by itself
+        answer = client.getresponse()
+        said = json.loads(answer.read())
+    assert answer.status == 404
+    assert (said["code"], said["type"]) == (404, "RouteNotFoundException")
+    expected = "explanations are off" if "expl" in path else "POST /predictions/<model>"
+    assert expected in said["message"]
+    assert door.upstream.seen == []
+
+
+def test_an_escaped_slash_is_refused(door: Door) -> None:
+    answer = door.http.post("/predictions/m%2f..%2f..%2fmodels")
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "BadRequestException"
+    assert door.upstream.seen == []
+
+
+def test_what_passes(door: Door) -> None:
+    assert door.http.get("/ping").json() == {"status": "Healthy"}
+    assert door.http.get("/ready").status_code == 200
+    assert door.rest().headers["x-marina-version"] == "1.0"
+    assert door.rest(version="7.5").headers["x-marina-version"] == "7.5"
+    assert door.http.post("/predictions/m?top_k=3", content=b"x").status_code == 200
+    assert door.upstream.seen[-1].path == "/predictions/m?top_k=3"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels",
+        "/org.pytorch.serve.grpc.management.ManagementAPIsService/RegisterModel",
+        "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/ModelInfer",
+        f"{SERVICE}/Else",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_a_blocked_method(door: Door, method: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        door.channel.unary_unary(method)(b"", timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "RouteNotFoundException" in caught.value.details()
+
+
+def test_methods_that_pass(door: Door) -> None:
+    assert door.stub.Ping(Empty(), timeout=30).health == "Healthy"
+    assert door.grpc() == "1.0"
+    assert door.grpc(version="7.5") == "7.5"
+    request = PredictionsRequest(model_name="m", model_version="7.5", input={"data": b"x"})
+    assert len(list(door.stub.StreamPredictions(request, timeout=30))) == 3
+
+
+def test_a_stream_both_ways_is_not_held(door: Door) -> None:
+    """Each answer comes before the next request is sent."""
+    request = PredictionsRequest(model_name="m", model_version="7.5", input={"data": b"x"})
+    wanted: queue.Queue[PredictionsRequest | None] = queue.Queue()
+    wanted.put(request)
+    answers = door.stub.StreamPredictions2(iter(wanted.get, None), timeout=30)
+    for _ in range(3):
+        assert b"class 7.5" in next(answers).prediction
+        wanted.put(request)
+    wanted.put(None)
+    assert len(list(answers)) == 1
+
+
+def test_http_2_in_the_clear(door: Door) -> None:
+    """gRPC's port speaks HTTP/2; what is not gRPC gets no further."""
+    with httpx.Client(trust_env=False) as client:
+        answer = client.post(f"http://{door.target}/predictions/m", content=b"x", timeout=30)
+    assert answer.status_code == 404
+    assert door.upstream.seen == []
+
+
+def test_metrics_and_nothing_else_of_the_admin_interface(door: Door) -> None:
+    url = f"http://127.0.0.1:{door.config.metrics_port}"
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        assert "envoy_http_downstream_rq_total" in client.get(f"{url}/metrics").text
+        for path in ("/", "/stats", "/config_dump", "/quitquitquit", "/drain_listeners"):
+            assert client.get(url + path).status_code == 404
+            assert client.post(url + path).status_code == 404
+
+
+def test_explanations_when_asked_for(upstream: StubUpstream, tmp_path: Path) -> None:
+    with open_door(tmp_path, upstream, explanations=True) as door:
+        assert door.http.post("/explanations/m/1.0", content=b"x").status_code == 200

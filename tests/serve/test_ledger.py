@@ -1,0 +1,78 @@
+"""Changes under load: every request that is sent is answered, and answered well."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from marina.client import ManagementClient
+from marina.errors import Conflict, ServerFault
+from marina.serve import resolve, running
+
+from .archives import put_into_store
+from .conftest import free_config
+from .load import Load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+REQUESTS = 10_000
+
+
+def test_nothing_is_lost_while_versions_come_and_go(tmp_path: Path) -> None:
+    """Register, scale up and down, set the default, unregister, switch, and switches that fail."""
+    store = tmp_path / "store"
+    put_into_store(store, "1.0", batchSize=4)
+    config = free_config(store)
+    models = resolve(["stub-1.0.mar"], store)
+    put_into_store(store, "2.0", batchSize=4)
+    put_into_store(store, "3.0", stub={"fail": "no good"})
+    with (
+        running(config, models, log_dir=tmp_path / "logs"),
+        ManagementClient(config.management_url) as manager,
+        Load(config.rest_port) as load,
+    ):
+        load.until(100)
+        manager.register("stub", "2.0")
+        manager.scale("stub", "2.0", 2)
+        manager.set_default("stub", "2.0")
+        manager.unregister("stub", "1.0")
+        manager.scale("stub", "2.0", 1)
+        manager.switch("stub", "1.0")
+        with pytest.raises(ServerFault, match="ValueError: no good"):
+            manager.switch("stub", "3.0")
+        assert [(m.version, m.is_default) for m in manager.models()] == [("1.0", True)]
+        load.until(REQUESTS)
+    assert load.ledger.sent >= REQUESTS
+    assert load.ledger.statuses == {200: load.ledger.sent}
+
+
+def test_a_version_that_is_asked_for_by_name_is_not_taken_away(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for version in ("1.0", "2.0"):
+        put_into_store(store, version)
+    config = replace(free_config(store), drain_timeout_s=4.0)
+    models = resolve(["stub-1.0.mar", "stub-2.0.mar"], store)
+    with (
+        running(config, models, log_dir=tmp_path / "logs"),
+        ManagementClient(config.management_url) as manager,
+        Load(config.rest_port, "/predictions/stub/1.0", threads=2) as load,
+    ):
+        load.until(20)
+        says = "stub 1.0 still gets requests that name its version"
+        with pytest.raises(Conflict, match=says):
+            manager.switch("stub", "2.0")
+        assert [(m.version, m.is_default) for m in manager.models()] == [
+            ("1.0", True),
+            ("2.0", False),
+        ]
+        manager.set_default("stub", "2.0")
+        with pytest.raises(Conflict, match=says):
+            manager.unregister("stub", "1.0")
+        with pytest.raises(Conflict, match=says):
+            manager.scale("stub", "1.0", 0)
+    assert load.ledger.statuses == {200: load.ledger.sent}
