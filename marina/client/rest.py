@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -60,7 +61,7 @@ class RestWire:
         request = self._form.request(attempt)
         try:
             return _reply(self._http.request(**request))
-        except httpx.HTTPError as err:
+        except (httpx.HTTPError, ssl.SSLError) as err:
             raise self._form.error(err, request["url"]) from err
 
     def close(self) -> None:
@@ -80,7 +81,7 @@ class AsyncRestWire:
         request = self._form.request(attempt)
         try:
             return _reply(await self._http.request(**request))
-        except httpx.HTTPError as err:
+        except (httpx.HTTPError, ssl.SSLError) as err:
             raise self._form.error(err, request["url"]) from err
 
     async def close(self) -> None:
@@ -141,8 +142,12 @@ class _Form:
             request["params"] = _query(call)
         return request
 
-    def error(self, err: httpx.HTTPError, url: str) -> ClientError:
-        """Give the error that one of httpx's stands for."""
+    def error(self, err: httpx.HTTPError | ssl.SSLError, url: str) -> ClientError:
+        """Give the error that one of httpx's, or of TLS under it, stands for.
+
+        In TLS 1.3 a server refuses a client's certificate after the handshake, which httpx lets
+        through as it is.
+        """
         parts = urlsplit(url)
         address = f"{parts.scheme}://{parts.netloc}"
         if isinstance(err, httpx.ConnectTimeout):

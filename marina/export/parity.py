@@ -59,8 +59,8 @@ def check_parity(
 ) -> Parity:
     """Compare two sets of logits (images, classes).
 
-    In fp32 every logit must agree to ``ATOL``; a top-1 can then differ only where the network has
-    a tie. In other precisions the accuracy may fall by at most ``serve.max_accuracy_loss``.
+    In fp32 every logit must agree to ``ATOL``, and every top-1. In other precisions the accuracy
+    may fall by at most ``serve.max_accuracy_loss``.
 
     Raises:
         ParityError: They differ by more, or a logit is not finite.
@@ -77,7 +77,8 @@ def check_parity(
         max_accuracy_loss=None if exact else serve.max_accuracy_loss,
     )
     if exact:
-        if not parity.max_abs_logit_difference <= ATOL:  # a NaN fails the comparison too
+        # A NaN fails the comparison too.
+        if not (parity.max_abs_logit_difference <= ATOL and parity.top1_agreement == 1.0):
             raise ParityError(
                 f"the export does not answer as the network does: logits differ by up to "
                 f"{parity.max_abs_logit_difference:.3g} (at most {ATOL:g} is right), top-1 agrees "

@@ -7,8 +7,10 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
+from handlers.parking import lot_of
 from marina.errors import ServeError
 from marina.serve.activity import Activity
 from marina.serve.drain import QUIET_S, drain
@@ -17,6 +19,7 @@ from marina.serve.java import find_java
 from marina.serve.keys import KeyFile
 from marina.serve.log import LOG_FILE, Line, LogFollower
 from marina.serve.management import Management, Refused
+from marina.serve.parking import parked
 from marina.serve.readiness import check_golden, wait_for_workers
 from marina.serve.torchserve import TorchServe
 from marina.serve.workspace import Workspace
@@ -116,9 +119,7 @@ class Engine:
     @property
     def folder(self) -> Path:
         """The private folder, which is there from the first start to the end."""
-        if self._workspace is None:
-            raise ServeError("the server has not been started")
-        return self._workspace.folder
+        return self._room.folder
 
     @property
     def is_running(self) -> bool:
@@ -188,14 +189,28 @@ class Engine:
     def scale(self, served: Served, workers: int) -> None:
         """Set the number of a version's workers; they start and stop afterwards.
 
-        TorchServe counts a worker that it has given up as one that it has. It cannot be taken out
-        without those that came after it, so it is made up for.
+        Those that are taken away end what they hold first. TorchServe counts a worker that it has
+        given up as one that it has. It cannot be taken out without those that came after it, so it
+        is made up for.
 
         Raises:
-            ServeError: TorchServe does not do it.
+            ServeError: TorchServe does not do it, or a worker does not end what it holds.
         """
-        dead = self.activity.of(served.name, served.version).given_up if workers else 0
-        self.management.scale(served.name, served.version, workers + dead)
+        name, version = served.name, served.version
+        dead = self.activity.of(name, version).given_up if workers else 0
+        excess = self.management.ready_workers(name, version, after=workers + dead)
+        if not excess:
+            self.management.scale(name, version, workers + dead)
+            return
+        lot, timeout_s = lot_of(self._room.parking, name, version), self.config.drain_timeout_s
+        ask = partial(self.management.describe_by_worker, name, version, 2 * timeout_s)
+        with parked(lot, excess, ask, timeout_s) as are_held:
+            if not are_held:
+                self._on_event(
+                    f"{served}: its handler knows no parking, so batches that its workers hold "
+                    "may fail"
+                )
+            self.management.scale(name, version, workers + dead)
 
     def unload(self, served: Served) -> None:
         """Unregister a version, and remove what TorchServe left of it."""
@@ -247,6 +262,12 @@ class Engine:
         self._cleanup.close()
 
     @property
+    def _room(self) -> Workspace:
+        if self._workspace is None:
+            raise ServeError("the server has not been started")
+        return self._workspace
+
+    @property
     def _listeners(self) -> LogFollower:
         if self._follower is None:
             raise ServeError("the server has not been started")
@@ -279,15 +300,14 @@ class Engine:
             time.sleep(_POLL_S)
 
     def _register(self, served: Served, state: VersionState) -> None:
-        if self._workspace is None:
-            raise ServeError("the server has not been started")
-        before = self._workspace.unpacked()
-        file = self._workspace.admit(served)
+        room = self._room
+        before = room.unpacked()
+        file = room.admit(served)
         try:
             self.management.register(file, served.name, state.batch_size, state.max_batch_delay_ms)
         except Refused as err:
-            self._workspace.dismiss(file)
-            for left in self._workspace.unpacked() - before:
+            room.dismiss(file)
+            for left in room.unpacked() - before:
                 shutil.rmtree(left, ignore_errors=True)
             raise ServeError(f"TorchServe refuses {served}: {err}", details=err.details) from err
         self._files[served] = file

@@ -116,6 +116,37 @@ class Management:
             else:
                 return
 
+    def ready_workers(self, name: str, version: str, after: int) -> set[int]:
+        """Give the process ids of the workers that have loaded a version, but for the first ones.
+
+        Args:
+            name: Of the model.
+            version: Of the model.
+            after: Number of workers, loaded or not, to leave out: those that stay if so many do.
+        """
+        return {
+            int(worker["pid"])
+            for condition in self.conditions(name)
+            if condition.version == version
+            for worker in condition.told["workers"][after:]
+            if worker["status"] == "READY"
+        }
+
+    def describe_by_worker(self, name: str, version: str, timeout_s: float) -> int:
+        """Have a worker describe a version, which it does when it has nothing else to do.
+
+        Returns:
+            The answer's status.
+
+        Raises:
+            Refused: None came.
+        """
+        path = f"/models/{quote(name)}/{quote(version)}"
+        try:
+            return self._call("GET", path, {"customized": "true"}, timeout_s).status_code
+        except httpx.HTTPError as err:
+            raise Refused(f"TorchServe's management does not answer: {err}") from err
+
     def set_default(self, name: str, version: str) -> None:
         """Make a version the one that answers whoever names none.
 

@@ -201,7 +201,7 @@ class StateFile:
             ServeError: The disk is full, or the store cannot be written; the old file is as it was.
         """
         try:
-            write_whole(self.path, state.model_dump_json(indent=2) + "\n")
+            write_whole(self.path, _canonical(state))
         except OSError as err:
             raise ServeError(
                 f"cannot write {self.path} ({err.strerror or err}): free some space or mend its "
@@ -227,6 +227,11 @@ class StateFile:
             "from it: bring back a copy, or `marina serve --new-state` puts it aside and begins "
             "anew with all of the store"
         )
+
+
+def _canonical(state: State) -> str:
+    """Give the same text for the same state, in whatever order it came about."""
+    return json.dumps(state.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
 
 def _check_files(models: Mapping[str, ModelState], refusal: Callable[[str], ServeError]) -> None:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handlers.parking import VARIABLE as PARKING
 from marina.errors import ServeError
 from marina.serve.java import Java, java_command
 
@@ -73,7 +74,7 @@ class TorchServe:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._workspace.folder,
-                env=_environment(self._workspace.temporary),
+                env=_environment(self._workspace),
                 start_new_session=True,
             )
 
@@ -133,14 +134,14 @@ def _torchserve_home() -> Path:
     return Path(next(iter(spec.submodule_search_locations))).parent
 
 
-def _environment(temporary: Path) -> dict[str, str]:
+def _environment(workspace: Workspace) -> dict[str, str]:
     """Give the environment of TorchServe and its workers."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name not in _DROPPED and not name.startswith("TS_")
     }
-    return {**kept, "TMPDIR": str(temporary)}
+    return {**kept, "TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking)}
 
 
 def _is_reason(line: str) -> bool:

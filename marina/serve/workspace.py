@@ -52,6 +52,7 @@ class Workspace:
         log4j2: For ``log4j2.xml``.
         metrics: For ``metrics.yaml``.
         keys: Where TorchServe writes its tokens.
+        parking: Where workers are told to hold a request, see `handlers.parking`.
         output: What Java itself writes to stdout and stderr.
     """
 
@@ -64,6 +65,7 @@ class Workspace:
         self.metrics = folder / "metrics.yaml"
         self.output = folder / "java.out"
         self.keys = folder / KEY_FILE
+        self.parking = folder / "parking"
         self._numbers = itertools.count()
         self._lock: IO[str] | None = None
 

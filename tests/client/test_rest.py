@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 
+import httpx
 import pytest
 
 from marina.client import Client, Prediction
@@ -13,6 +15,7 @@ from marina.errors import (
     BadRequest,
     ClientError,
     Conflict,
+    ConnectionFailed,
     ConnectionRefused,
     DeadlineExceeded,
     ModelNotFound,
@@ -25,7 +28,7 @@ from marina.errors import (
     UnsupportedMedia,
 )
 
-from .conftest import Script
+from .conftest import Script, connect
 
 Rest = tuple[Client, Script]
 
@@ -161,3 +164,19 @@ def test_a_proxy_is_not_asked_for_the_loopback(rest: Rest, monkeypatch: pytest.M
     client, _ = rest
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert client.predict(b"image")[0].label == "seven"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_certificate_that_is_refused_after_the_handshake(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca")
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", refuse)
+    with (
+        connect("https://127.0.0.1:9", is_grpc=False, is_async=is_async) as client,
+        pytest.raises(ConnectionFailed, match="unknown ca"),
+    ):
+        client.predict(b"x", model="m")

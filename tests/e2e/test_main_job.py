@@ -38,6 +38,7 @@ def test_the_demo_serves_what_it_trained(
     assert "every answer over the wire is the lab's, image by image" in first_demo.stdout
     metrics = json.loads(next((checkout / "runs" / "resnet").glob("*/metrics.json")).read_text())
     assert metrics["test"]["accuracy"] >= 0.98
+    assert metrics["seconds"] < 180
     accuracy = f"{metrics['test']['accuracy']:.2%}"
     for protocol in ("REST", "gRPC"):
         line = f"{protocol}: accuracy over the wire {accuracy}, in the lab {accuracy}"

@@ -68,6 +68,13 @@ def test_parity_refuses_what_is_off(fault: float) -> None:
         check_parity(logits, logits + fault, IMAGES, Serve())
 
 
+def test_parity_refuses_another_top_1() -> None:
+    reference = torch.tensor([[0.0, 5e-4], [0.0, 1.0]])
+    exported = torch.tensor([[5e-4, 0.0], [0.0, 1.0]])
+    with pytest.raises(ParityError, match=r"top-1 agrees on 50\.0% of 2 images"):
+        check_parity(reference, exported, IMAGES, Serve())
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_lower_precision_may_lose_so_much_accuracy(labelled: bool) -> None:
     images = IMAGES if labelled else replace(IMAGES, targets=(UNLABELLED,) * 2)

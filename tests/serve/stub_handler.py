@@ -17,6 +17,8 @@ import os
 import time
 from pathlib import Path
 
+from handlers.parking import park
+
 
 class Stub:
     def initialize(self, context):
@@ -32,6 +34,8 @@ class Stub:
         self.version = context.manifest["model"]["modelVersion"]
 
     def handle(self, data, context):
+        if park(context, self.version, len(data)):
+            return [b"{}"]
         return [self.answer(index, item, context) for index, item in enumerate(data)]
 
     def answer(self, index, item, context):

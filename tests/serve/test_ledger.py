@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from marina.errors import Conflict, ServerFault
 from marina.serve import resolve, running
 
 from .archives import put_into_store
-from .conftest import free_config
+from .conftest import free_config, wait_until
 from .load import Load
 
 if TYPE_CHECKING:
@@ -75,4 +76,41 @@ def test_a_version_that_is_asked_for_by_name_is_not_taken_away(tmp_path: Path) -
             manager.unregister("stub", "1.0")
         with pytest.raises(Conflict, match=says):
             manager.scale("stub", "1.0", 0)
+    assert load.ledger.statuses == {200: load.ledger.sent}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_workers_end_what_they_hold_before_they_are_taken_away(
+    tmp_path: Path, batch_size: int
+) -> None:
+    """TorchServe itself kills them with it."""
+    store = tmp_path / "store"
+    put_into_store(store, "1.0", batchSize=batch_size, maxWorkers=3, stub={"answer_s": 0.2})
+    config = free_config(store)
+    with (
+        running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs"),
+        ManagementClient(config.management_url) as manager,
+        Load(config.rest_port, threads=8) as load,
+    ):
+        for goal, workers in enumerate((3, 1, 2, 1), start=1):
+            load.until(20 * goal)
+            manager.scale("stub", "1.0", workers)
+        load.until(100)
+    assert load.ledger.statuses == {200: load.ledger.sent}
+
+
+def test_a_worker_that_does_not_end_what_it_holds_stays(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    put_into_store(store, "1.0", maxWorkers=2, minWorkers=2)
+    config = replace(free_config(store), drain_timeout_s=1.0)
+    with (
+        running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs"),
+        ManagementClient(config.management_url) as manager,
+        Load(config.rest_port, threads=2, body=b"sleep 5") as load,
+    ):
+        wait_until(lambda: load.ledger.sent == 2)
+        time.sleep(0.5)  # both workers hold one
+        with pytest.raises(Conflict, match="have not ended their batch after 1 s"):
+            manager.scale("stub", "1.0", 1)
+        assert manager.models()[0].workers == 2
     assert load.ledger.statuses == {200: load.ledger.sent}

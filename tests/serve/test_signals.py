@@ -54,7 +54,7 @@ class Program:
         return any(line.startswith(text) for line in self.output.read_text().splitlines())
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: self.said(text) or self.process.poll() is not None, timeout_s=120)
+        wait_until(lambda: self.said(text) or self.process.poll() is not None, timeout_s=40)
         assert self.said(text), self.output.read_text()
 
     def status(self) -> str:

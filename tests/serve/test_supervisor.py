@@ -204,14 +204,14 @@ def test_marina_serve_itself_is_killed(tmp_path: Path) -> None:
     with ManagementClient(config.management_url) as manager:
         manager.register("stub", "2.0", workers=2, batch_size=3)
         manager.set_default("stub", "2.0")
-        before, state = described(manager), json.loads((store / "state.json").read_text())
+        before, state = described(manager), (store / "state.json").read_bytes()
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         wait_until(lambda: not processes_of(first.pid))
         second = start()
         try:
             assert described(manager) == before
-            assert json.loads((store / "state.json").read_text()) == state
+            assert (store / "state.json").read_bytes() == state
         finally:
             second.send_signal(signal.SIGTERM)
             assert second.wait(timeout=60) == 0

@@ -101,6 +101,7 @@ function card(version) {
       const heatmap = $(".heatmap", article);
       heatmap.src = `data:image/png;base64,${answer.heatmap}`;
       heatmap.alt = `Red speaks for ${answer.label}, blue against it`;
+      await heatmap.decode();
       heatmap.hidden = false;
       event.target.hidden = true;
     } catch (error) {
