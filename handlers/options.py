@@ -55,8 +55,18 @@ def read_options(item: Mapping[str, Any], headers: Mapping[str, Any], defaults: 
     return Options(
         format=_read_format(_text(given.get(FORMAT_OPTION)), defaults.format),
         top_k=_read_top_k(_text(given.get(TOP_K_OPTION)), defaults.top_k),
-        explain=_text(given.get(EXPLAIN_OPTION)) == "True",
+        explain=_text(_explain_option(given, headers)) == "True",
     )
+
+
+def _explain_option(given: Mapping[str, Any], headers: Mapping[str, Any]) -> object:
+    """Give what asks for an explanation: over REST the header alone, which no query or form sets.
+
+    So a gateway that closes /explanations and drops the header has closed them all. Over gRPC
+    TorchServe passes no header, and so no Host.
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    return (named if isinstance(named.get("host"), str) else given).get(EXPLAIN_OPTION)
 
 
 def _text(value: object) -> str | None:

@@ -180,7 +180,7 @@ class QueueFull(NotReady):
     """More requests wait than the model's queue holds; try again later.
 
     TorchServe says so with 503 and the words "has no worker", which it also says of a model that
-    was scaled to none. Either way it did not take the request.
+    was scaled to none (the gateway tells them apart). Either way it did not take the request.
     """
 
     is_safe_to_retry = True

@@ -27,16 +27,18 @@ def ui(
 ) -> None:
     """Serve a page to try the models on, until Ctrl-C: drop an image, compare the versions."""
     from marina.client import Client
+    from marina.client.management import ManagementClient
     from marina.ui import PageServer
 
     loopback = "http://127.0.0.1"
-    with Client(
-        url or f"{loopback}:{rest_port}",
-        token=chosen_token(token_file),
-        management=management_url or f"{loopback}:{management_port}",
-    ) as client:
+    token = chosen_token(token_file)
+    management = management_url or f"{loopback}:{management_port}"
+    with (
+        Client(url or f"{loopback}:{rest_port}", token=token, management=management) as client,
+        ManagementClient(management, token=token) as manager,
+    ):
         try:
-            page = PageServer(client, port)
+            page = PageServer(client, port, manager)
         except OSError as err:
             raise ServeError(
                 f"cannot listen on port {port} ({err.strerror}): choose another --port"

@@ -6,10 +6,20 @@ local PREDICTIONS = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Pred
 local MODEL_VERSION = 2 -- of PredictionsRequest
 local PREDICTION = 1 -- of PredictionResponse
 
--- TorchServe says 503 and this of a full queue.
+-- TorchServe says 503 and this of a full queue as of a model without a worker.
 local NO_WORKER = "has no worker"
-local QUEUE_FULL = '{"code": 429, "type": "QueueFullException", "message": '
-  .. '"more requests wait for this model than its queue holds: try again later"}'
+local QUEUE_FULL = {
+  status = "429",
+  type = "QueueFullException",
+  message = "more requests wait for this model than its queue holds: try again later",
+  grpc_status = "8", -- RESOURCE_EXHAUSTED
+}
+local WORKERLESS = {
+  status = "503",
+  type = "NoWorkerException",
+  message = "no worker of this model is ready: try again later, or scale it up",
+  grpc_status = "14", -- UNAVAILABLE
+}
 
 -- A user is known in the log by a hash alone (FNV-1a of 32 bits).
 local function hash(text)
@@ -50,6 +60,7 @@ function envoy_on_request(handle)
   local arm = handle:filterContext()
   headers:remove("x-marina-arm") -- a client's own
   headers:remove("x-marina-shadow") -- it has served to choose the route
+  headers:remove("explain") -- TorchServe sets it on what comes to /explanations; nobody else may
   metadata:set("marina", "path", headers:get(":path"))
   if not is_grpc(headers) then name_rest(headers, metadata) end
   local version = arm:get("version")
@@ -117,37 +128,78 @@ local function read_answer(text)
   return found
 end
 
--- What came with an object of Envoy's is void once the script has waited for a body: each is asked
--- for anew behind `text_of`.
+-- Which of the two it is, Marina knows. It is asked at most once a second for each version, by each
+-- of Envoy's threads: a full queue comes with many requests.
+local NEWS_S = 1
+local ASK_TIMEOUT_MS = 2000
+local news = {} -- by path: when it was asked, and whether a worker is ready
+
+local function has_worker(handle)
+  local request = handle:streamInfo():dynamicMetadata():get("marina")
+  if request == nil or request.model == nil then return true end
+  local version = request.arm or request.version
+  local path = "/ready/" .. request.model .. (version and "/" .. version or "")
+  if news[path] == nil or os.time() - news[path].at >= NEWS_S then
+    local asked = { [":method"] = "GET", [":path"] = path, [":authority"] = "marina" }
+    local answer = handle:httpCall("ready", asked, "", ASK_TIMEOUT_MS)
+    news[path] = { at = os.time(), is_ready = answer == nil or answer[":status"] ~= "503" }
+  end
+  return news[path].is_ready
+end
+
+local function refusal(handle)
+  return has_worker(handle) and QUEUE_FULL or WORKERLESS
+end
+
+-- What came with an object of Envoy's is void once the script has waited: each is asked for anew behind
+-- `text_of` and `refusal`.
+
+-- Where an answer's status and message stand: in its headers if it has nothing else.
+local function ending_of(handle)
+  if handle:headers():get("grpc-status") ~= nil then return handle:headers() end
+  return handle:trailers()
+end
+
+local function read_grpc(handle)
+  local request = handle:streamInfo():dynamicMetadata():get("marina")
+  if request == nil or request.path ~= PREDICTIONS then return end -- streams stay streams
+  local text = text_of(handle)
+  local field = text:byte(1) == 0 and read_message(text)
+  local found = field and read_answer(field(PREDICTION)) or {}
+  for _, name in ipairs({ "top1", "confidence", "version" }) do
+    if found[name] then handle:headers():replace("x-marina-" .. name, found[name]) end
+  end
+  if found.code then handle:streamInfo():dynamicMetadata():set("marina", "code", found.code) end
+end
 
 local function answer_grpc(handle)
-  local ending = handle:headers() -- of an error that has nothing else
-  if ending:get("grpc-status") == nil then
-    local request = handle:streamInfo():dynamicMetadata():get("marina")
-    if request == nil or request.path ~= PREDICTIONS then return end -- streams stay streams
-    local text = text_of(handle)
-    local field = text:byte(1) == 0 and read_message(text)
-    local found = field and read_answer(field(PREDICTION)) or {}
-    for _, name in ipairs({ "top1", "confidence", "version" }) do
-      if found[name] then handle:headers():replace("x-marina-" .. name, found[name]) end
-    end
-    if found.code then handle:streamInfo():dynamicMetadata():set("marina", "code", found.code) end
-    ending = handle:trailers()
-  end
-  if ending and (ending:get("grpc-message") or ""):find(NO_WORKER, 1, true) then
-    ending:replace("grpc-status", "8") -- RESOURCE_EXHAUSTED
-  end
+  if handle:headers():get("grpc-status") == nil then read_grpc(handle) end
+  local ending = ending_of(handle)
+  if not (ending and (ending:get("grpc-message") or ""):find(NO_WORKER, 1, true)) then return end
+  local refused = refusal(handle)
+  ending = ending_of(handle)
+  ending:replace("grpc-status", refused.grpc_status)
+  ending:replace("grpc-message", refused.message .. "%0Amarina.gateway." .. refused.type)
+end
+
+local function answer_rest(handle)
+  if not text_of(handle):find(NO_WORKER, 1, true) then return end
+  local refused = refusal(handle)
+  local body = string.format(
+    '{"code": %s, "type": "%s", "message": "%s"}', refused.status, refused.type, refused.message
+  )
+  local headers = handle:headers()
+  headers:replace(":status", refused.status)
+  headers:replace("retry-after", "1")
+  headers:replace("content-type", "application/json")
+  headers:replace("content-length", tostring(#body))
+  handle:body():setBytes(body)
 end
 
 function envoy_on_response(handle)
   if is_grpc(handle:headers()) then
     answer_grpc(handle)
-  elseif handle:headers():get(":status") == "503" and text_of(handle):find(NO_WORKER, 1, true) then
-    local headers = handle:headers()
-    headers:replace(":status", "429")
-    headers:replace("retry-after", "1")
-    headers:replace("content-type", "application/json")
-    headers:replace("content-length", tostring(#QUEUE_FULL))
-    handle:body():setBytes(QUEUE_FULL)
+  elseif handle:headers():get(":status") == "503" then
+    answer_rest(handle)
   end
 end

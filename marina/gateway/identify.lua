@@ -8,12 +8,15 @@ local MODEL_NAME, MODEL_VERSION = 1, 2 -- of PredictionsRequest
 
 -- As gRPC's specification of compression has it for a coding that is not supported.
 local COMPRESSED = "compressed messages are not accepted: send it without grpc-encoding"
-local UNIMPLEMENTED = {
-  [":status"] = "200",
-  ["content-type"] = "application/grpc",
-  ["grpc-status"] = "12",
-  ["grpc-accept-encoding"] = "identity",
-}
+
+-- What asks for an explanation over gRPC; EXPLANATIONS says whether it may (listeners.py).
+local INPUT, EXPLAIN = 3, "explain"
+local EXPLANATIONS_ARE_OFF = "explanations are off: serve with --explanations"
+
+local function unimplemented(handle, why)
+  handle:respond({ [":status"] = "200", ["content-type"] = "application/grpc",
+    ["grpc-status"] = "12", ["grpc-accept-encoding"] = "identity" }, why)
+end
 
 function envoy_on_request(handle)
   local headers = handle:headers()
@@ -23,7 +26,11 @@ function envoy_on_request(handle)
   if body == nil then return end
   local text = body:getBytes(0, body:length())
   if text:byte(1) ~= 0 then
-    handle:respond(UNIMPLEMENTED, COMPRESSED)
+    unimplemented(handle, COMPRESSED)
+    return
+  end
+  if not EXPLANATIONS and has_entry(text, INPUT, EXPLAIN) then
+    unimplemented(handle, EXPLANATIONS_ARE_OFF)
     return
   end
   local field = read_message(text)

@@ -111,19 +111,24 @@ def _filters(table: Table, config: GatewayConfig) -> list[Json]:
     }
     filters = [{"name": BUFFER_FILTER, "typed_config": buffer}]
     if table == "grpc":
-        filters.append(_lua("marina.identify", "wire.lua", "identify.lua", clears_route=True))
-    filters.append(_lua(ARM_FILTER, "wire.lua", "arm.lua", clears_route=False))
+        choice = f"local EXPLANATIONS = {str(config.explanations).lower()}"
+        identify = [choice, _read("wire.lua"), _read("identify.lua")]
+        filters.append(_lua("marina.identify", identify, clears_route=True))
+    filters.append(_lua(ARM_FILTER, [_read("wire.lua"), _read("arm.lua")], clears_route=False))
     router = {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True}
     return [*filters, {"name": "envoy.filters.http.router", "typed_config": router}]
 
 
-def _lua(name: str, *files: str, clears_route: bool) -> Json:
-    code = "\n".join(Path(__file__).with_name(file).read_text() for file in files)
+def _read(file: str) -> str:
+    return Path(__file__).with_name(file).read_text()
+
+
+def _lua(name: str, code: list[str], *, clears_route: bool) -> Json:
     return {
         "name": name,
         "typed_config": {
             "@type": f"{_HTTP}.lua.v3.Lua",
-            "default_source_code": {"inline_string": code},
+            "default_source_code": {"inline_string": "\n".join(code)},
             "clear_route_cache": clears_route,
         },
     }

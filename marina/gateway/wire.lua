@@ -35,22 +35,46 @@ local function field_end(text, at, wire)
   return nil
 end
 
+-- Calls `visit` with the number of each field that is a text, and where it begins and ends, from
+-- `at` to `last`. False if that is no protobuf.
+local function each_text(text, at, last, visit)
+  while at <= last do
+    local key, start = varint(text, at)
+    if key == nil then return false end
+    local stop, content = field_end(text, start, key % 8)
+    if stop == nil or stop > last + 1 then return false end
+    if content ~= nil then visit(math.floor(key / 8), content, stop - 1) end
+    at = stop
+  end
+  return true
+end
+
 -- The texts of a message's fields by number; of one that comes twice the last holds. Nil if it is
 -- no protobuf.
 local function read_message(text)
-  local found, at = {}, FIRST
-  while at <= #text do
-    local key, start = varint(text, at)
-    if key == nil then return nil end
-    local stop, content = field_end(text, start, key % 8)
-    if stop == nil or stop > #text + 1 then return nil end
-    if content ~= nil then found[math.floor(key / 8)] = { content, stop - 1 } end
-    at = stop
-  end
+  local found = {}
+  local is_whole = each_text(text, FIRST, #text, function(number, from, to)
+    found[number] = { from, to }
+  end)
+  if not is_whole then return nil end
   return function(number)
     local place = found[number]
     return place and text:sub(place[1], place[2]) or ""
   end
+end
+
+-- Whether a map, a field of that number, has an entry of that key.
+local function has_entry(text, number, key)
+  local is_there = false
+  each_text(text, FIRST, #text, function(field, from, to)
+    if field ~= number then return end
+    local name = nil
+    each_text(text, from, to, function(part, first, last)
+      if part == 1 then name = { first, last } end
+    end)
+    if name and text:sub(name[1], name[2]) == key then is_there = true end
+  end)
+  return is_there
 end
 
 -- The message with one more field of text behind all that it holds: legal protobuf, where the last

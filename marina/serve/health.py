@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from marina.client import Client
-from marina.errors import QueueFull, ServeError
+from marina.errors import NotServed, QueueFull, ServeError
 from marina.serve.readiness import ask
 
 if TYPE_CHECKING:
@@ -87,6 +87,24 @@ class Health:
             if error is not None:
                 found.append(error)
         return found
+
+    def idle(self, name: str, version: str | None) -> list[str]:
+        """Say that no worker of a version takes requests; nothing if one does.
+
+        Args:
+            name: Of the model.
+            version: Of the model; None is its default.
+
+        Raises:
+            NotServed: There is no such model or version.
+        """
+        model = self._fleet.state.models.get(name)
+        if model is None:
+            raise NotServed(f"{name} is not served")
+        served = self._fleet.served(name, version or model.default)
+        ready = self._ready_workers().get((name, served.version), 0)
+        wanted = model.versions[served.version].workers
+        return [] if ready else [f"{served}: none of {wanted} workers is ready"]
 
     def stuck(self) -> list[Served]:
         """List the versions that hang."""

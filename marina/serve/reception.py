@@ -72,7 +72,7 @@ class Reception:
         """Answer a call: an HTTP status, and what becomes JSON."""
         try:
             if call.operation is Operation.READY:
-                return self._ready()
+                return self._ready(call)
             if call.operation is Operation.LIST:
                 return self._list()
             if call.operation is Operation.DESCRIBE:
@@ -85,8 +85,12 @@ class Reception:
         except MarinaError as err:
             return error_answer(err)
 
-    def _ready(self) -> Answer:
-        problems = self._health.problems()
+    def _ready(self, call: Call) -> Answer:
+        """Tell whether all is ready; of a version, whether it has a worker that takes requests."""
+        if call.model:
+            problems = self._health.idle(call.model, call.version)
+        else:
+            problems = self._health.problems()
         if not problems:
             return 200, {"status": "ready"}
         message = "; ".join(problems)

@@ -27,6 +27,8 @@ _ROUTES = [
     )
     for method, path, operation in (
         ("GET", "/ready", Operation.READY),
+        ("GET", "/ready/{model}", Operation.READY),
+        ("GET", "/ready/{model}/{version}", Operation.READY),
         ("GET", "/models", Operation.LIST),
         ("GET", "/models/{model}", Operation.DESCRIBE),
         ("GET", "/models/{model}/{version}", Operation.DESCRIBE),

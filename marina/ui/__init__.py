@@ -1,7 +1,8 @@
 """A page to try a served model on: drop an image, see each version's answer.
 
-with PageServer(Client(url, management=management_url), port=8090) as page:
-page.serve_forever()
+client, manager = Client(url, management=management_url), ManagementClient(management_url)
+with PageServer(client, 8090, manager) as page:
+    page.serve_forever()
 """
 
 from __future__ import annotations

@@ -18,12 +18,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from marina.client.options import MIB
-from marina.errors import BadRequest, ClientError, ModelNotFound, TooLarge
+from marina.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    ModelNotFound,
+    NotOffered,
+    TooLarge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marina.client import Client
+    from marina.client.management import ManagementClient
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -46,6 +54,7 @@ class PageServer(ThreadingHTTPServer):
     Args:
         client: Of the server whose models are tried, with the option ``management``.
         port: Where to listen; 0 takes a free one.
+        manager: Tells how the server's traffic is split.
 
     Raises:
         OSError: The port is taken.
@@ -53,9 +62,10 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, client: Client, port: int):
+    def __init__(self, client: Client, port: int, manager: ManagementClient):
         super().__init__(("127.0.0.1", port), _Page)
         self.client = client
+        self.manager = manager
 
     @property
     def url(self) -> str:
@@ -74,7 +84,7 @@ class _Page(BaseHTTPRequestHandler):
             name, kind = PAGE[path]
             self._send(200, (files("marina.ui") / "page" / name).read_bytes(), kind)
         elif path == "/api/status":
-            self._answer(lambda: _status(self.server.client))
+            self._answer(lambda: _status(self.server.client, self.server.manager))
         else:
             self._refuse(ModelNotFound(f"nothing is at {path}"))
 
@@ -140,7 +150,7 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _status(client: Client) -> dict[str, Any]:
+def _status(client: Client, manager: ManagementClient) -> dict[str, Any]:
     readiness = client.ready()
     found = sorted(client.models(), key=attrgetter("name", "version"))
     return {
@@ -151,7 +161,17 @@ def _status(client: Client) -> dict[str, Any]:
             {"name": name, "versions": [asdict(version) for version in versions]}
             for name, versions in groupby(found, key=attrgetter("name"))
         ],
+        "splits": _splits(manager),
     }
+
+
+def _splits(manager: ManagementClient) -> dict[str, dict[str, float]]:
+    """Give each model's versions with their percent; nothing where there is no gateway."""
+    try:
+        splits = manager.splits()
+    except (Conflict, ModelNotFound, NotOffered):  # the latter two from TorchServe without Marina
+        return {}
+    return {split["model"]: split["weights"] for split in splits}
 
 
 def _predict(client: Client, image: bytes, model: str, version: str) -> dict[str, Any]:

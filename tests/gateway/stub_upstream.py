@@ -55,6 +55,8 @@ class StubUpstream:
 
     seen: list[Seen] = field(default_factory=list)
     label: str = "class {}"
+    has_worker: bool = True
+    asked: list[str] = field(default_factory=list)
     rest_port: int = 0
     grpc_port: int = 0
 
@@ -98,6 +100,10 @@ class _Rest(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        if self.path.startswith("/ready/"):
+            self.stub.asked.append(self.path)
+            self._reply(200 if self.stub.has_worker else 503, b"{}")
+            return
         self._reply(200, b'{"status": "Healthy"}')
 
     def do_POST(self) -> None:

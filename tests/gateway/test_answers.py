@@ -18,6 +18,7 @@ from marina.errors import (
     BadImage,
     ClientError,
     DeadlineExceeded,
+    NotReady,
     QueueFull,
     ServeError,
     TooLarge,
@@ -47,7 +48,28 @@ def test_a_full_queue(door: Door) -> None:
     assert answer.headers["retry-after"] == "1"
     code, details = grpc_error_of(door, b"full")
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "has no worker" in details
+    assert details.endswith("try again later\nmarina.gateway.QueueFullException")
+
+
+def test_no_worker_is_no_full_queue(door: Door) -> None:
+    """TorchServe says the same of both: Marina is asked, and not for each request."""
+    door.split("4.0=100")
+    door.upstream.has_worker = False
+    door.upstream.asked.clear()
+    try:
+        for _ in range(20):
+            answer = door.rest(b"full")
+            assert error_of(answer) == (503, "NoWorkerException")
+            assert answer.headers["retry-after"] == "1"
+        code, details = grpc_error_of(door, b"full")
+        with pytest.raises(NotReady, match="scale it up") as caught, Client(door.url) as client:
+            client.predict(b"full", model="m", version="5.0")
+    finally:
+        door.upstream.has_worker = True
+    assert (code, details.rpartition(".")[2]) == (grpc.StatusCode.UNAVAILABLE, "NoWorkerException")
+    assert not isinstance(caught.value, QueueFull)
+    assert {"/ready/m/4.0", "/ready/m/5.0"} == set(door.upstream.asked)
+    assert len(door.upstream.asked) < 20
 
 
 def test_a_body_that_is_too_large(door: Door) -> None:

@@ -136,6 +136,23 @@ def test_metrics_and_nothing_else_of_the_admin_interface(door: Door) -> None:
             assert client.post(url + path).status_code == 404
 
 
+def test_nobody_asks_for_an_explanation_by_another_way(door: Door) -> None:
+    """Over REST by TorchServe's own header; over gRPC by a field of the input, however written."""
+    assert door.rest(explain="True").status_code == 200
+    assert "explain" not in door.upstream.seen.pop().headers
+    field = b"\x0a\x87\x00explain"  # the key, its length in two bytes where one would do
+    for entry in (field + b"\x12\x04True", b"\x12\x04True" + field):
+        message = b"\x0a\x01m\x1a" + bytes([len(entry)]) + entry
+        assert PredictionsRequest.FromString(message).input["explain"] == b"True"
+        with pytest.raises(grpc.RpcError) as caught:
+            door.channel.unary_unary(f"{SERVICE}/Predictions")(message, timeout=30)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "explanations are off: serve with --explanations" in caught.value.details()
+    assert door.upstream.seen == []
+
+
 def test_explanations_when_asked_for(upstream: StubUpstream, tmp_path: Path) -> None:
     with open_door(tmp_path, upstream, explanations=True) as door:
         assert door.http.post("/explanations/m/1.0", content=b"x").status_code == 200
+        request = PredictionsRequest(model_name="m", input={"data": b"x", "explain": b"True"})
+        assert door.stub.Predictions(request, timeout=30).prediction

@@ -227,6 +227,8 @@ def test_an_explanation_beside_predictions(folder: Path) -> None:
     assert "heatmap" in second[1]
     assert "heatmap" not in first[1]
     assert worker.metrics.seen["marina_explanation_seconds"][0] > 0
+    by_a_form = worker.ask(grpc, headers={"host": "127.0.0.1:8080"})[0]
+    assert "heatmap" not in by_a_form[1]  # REST has a way of its own, which a gateway can close
 
 
 def test_explanations_are_refused_unless_the_recipe_allows_them(worker: Worker) -> None:

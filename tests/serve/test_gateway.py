@@ -20,7 +20,14 @@ import marina.cli  # noqa: F401 - it hangs the verbs on app
 from marina.cli.app import app
 from marina.client import Client, GrpcClient, Retry
 from marina.client.management import ManagementClient
-from marina.errors import ClientError, Conflict, ModelNotFound, QueueFull, ServeError
+from marina.errors import (
+    ClientError,
+    Conflict,
+    ModelNotFound,
+    NotReady,
+    QueueFull,
+    ServeError,
+)
 from marina.gateway import read_log
 from marina.rollout.verification import verify_logged_split
 from marina.serve import Server, resolve, running
@@ -136,6 +143,25 @@ def test_a_full_queue_is_429(server: Server) -> None:
         assert full.headers["retry-after"] == "1"
         asked = [pool.submit(over_grpc.predict, b"sleep 0.5", "stub", "9.0") for _ in range(8)]
         assert {type(each.exception()) for each in asked} == {type(None), QueueFull}
+
+
+def test_a_version_without_workers_is_503(server: Server, manager: ManagementClient) -> None:
+    """TorchServe says of it what it says of a full queue; Marina knows better."""
+    manager.scale("stub", "9.0", 0)
+    try:
+        with (
+            httpx.Client(trust_env=False, timeout=60) as http,
+            GrpcClient(server.grpc_target, retry=Retry(attempts=1)) as over_grpc,
+        ):
+            answer = http.post(f"{server.rest_url}/predictions/stub/9.0", content=b"x")
+            assert answer.json()["type"] == "NoWorkerException"
+            assert answer.json()["code"] == answer.status_code == 503
+            with pytest.raises(NotReady, match="no worker of this model is ready") as caught:
+                over_grpc.predict(b"x", "stub", "9.0")
+            assert not isinstance(caught.value, QueueFull)
+            assert ask_rest(server, http) == "1.0"
+    finally:
+        manager.scale("stub", "9.0", 1)
 
 
 def change_under_load(server: Server, requests: int, changes: int) -> Counter[str]:

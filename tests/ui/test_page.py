@@ -16,8 +16,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from marina.archive.archive import archive
 from marina.archive.store import ModelStore
 from marina.client import Client
+from marina.client.management import ManagementClient
+from marina.errors import Conflict
 from marina.export.torchscript import export
-from marina.serve import ServeConfig, resolve, running
+from marina.serve import GatewayOptions, ServeConfig, resolve, running
 from marina.train.run import Run
 from marina.ui import PageServer
 
@@ -33,17 +35,20 @@ in_a_browser = pytest.mark.skipif(
 
 def free_config(model_store: Path) -> ServeConfig:
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
+        sockets = [stack.enter_context(socket.socket()) for _ in (*PORTS, "the gateway's metrics")]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in sockets]
-    return ServeConfig(model_store=model_store, **dict(zip(PORTS, ports, strict=True)))
+        *ports, spare = [each.getsockname()[1] for each in sockets]
+    named = dict(zip(PORTS, ports, strict=True))
+    return ServeConfig(
+        model_store=model_store, gateway=GatewayOptions(spare, explanations=True), **named
+    )
 
 
 @contextmanager
-def answering(client: Client) -> Iterator[PageServer]:
+def answering(client: Client, manager: ManagementClient) -> Iterator[PageServer]:
     """Serve the page in a thread."""
-    with PageServer(client, port=0) as site:
+    with PageServer(client, 0, manager) as site:
         thread = threading.Thread(target=site.serve_forever)
         thread.start()
         try:
@@ -65,7 +70,8 @@ def site(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     with (
         running(config, resolve([], store.folder), log_dir=folder / "logs") as server,
         Client(server.rest_url, management=server.management_url) as client,
-        answering(client) as site,
+        ManagementClient(server.management_url) as manager,
+        answering(client, manager) as site,
     ):
         yield site
 
@@ -162,6 +168,33 @@ def test_a_bad_file_is_named_as_such(page: Page) -> None:
 
 
 @in_a_browser
+def test_the_split_is_shown(page: Page, site: PageServer) -> None:
+    expect(page.locator("#server")).to_contain_text("is ready")
+    expect(page.locator("#split")).to_be_hidden()
+    site.manager.set_split("resnet", {"1.0": 75, "2.0": 25})
+    try:
+        page.reload()
+        arms = page.locator("#split .bar span")
+        expect(arms).to_have_text(["1.0: 75%", "2.0: 25%"])
+        widths = [arms.nth(index).bounding_box()["width"] for index in range(2)]  # type: ignore[index]
+        assert widths[0] > 1.5 * widths[1]
+    finally:
+        site.manager.clear_split("resnet")
+
+
+def test_a_server_without_a_gateway_has_no_splits(site: PageServer) -> None:
+    assert httpx.get(f"{site.url}/api/status").json()["splits"] == {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.manager, "splits", _refuse)
+        status = httpx.get(f"{site.url}/api/status")
+    assert (status.status_code, status.json()["splits"]) == (200, {})
+
+
+def _refuse() -> None:
+    raise Conflict("this server has no gateway to split traffic")
+
+
+@in_a_browser
 def test_the_request_is_copied(page: Page) -> None:
     expect(page.locator("#model")).to_have_value("resnet")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -189,7 +222,11 @@ def test_what_is_not_there_is_not_found(site: PageServer) -> None:
 
 def test_a_server_that_is_gone_is_said_to_be() -> None:
     nowhere = "http://127.0.0.1:9"
-    with Client(nowhere, management=nowhere) as client, answering(client) as site:
+    with (
+        Client(nowhere, management=nowhere) as client,
+        ManagementClient(nowhere) as manager,
+        answering(client, manager) as site,
+    ):
         status = httpx.get(f"{site.url}/api/status")
     assert status.status_code == 502
     assert "cannot reach" in status.json()["message"]
