@@ -57,6 +57,9 @@ def serve(
         bool, typer.Option("--explanations", help="Let /explanations through the gateway.")
     ] = False,
     address: Annotated[str, typer.Option(help="Where REST and gRPC listen.")] = "127.0.0.1",
+    metrics_address: Annotated[
+        str, typer.Option(help="Where the Prometheus metrics listen, for a scrape from elsewhere.")
+    ] = "127.0.0.1",
     tls_certificate: Annotated[
         Path | None, typer.Option(help="PEM: speak TLS 1.3 with this certificate chain.")
     ] = None,
@@ -92,6 +95,7 @@ def serve(
     config = ServeConfig(
         model_store=model_store,
         address=address,
+        metrics_address=metrics_address,
         gateway=gateway_options(
             gateway_metrics_port,
             tls_certificate,

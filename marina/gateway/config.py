@@ -72,7 +72,8 @@ class GatewayConfig:
         address: Where REST and gRPC listen for clients.
         rest_port: REST for clients.
         grpc_port: gRPC for clients.
-        metrics_port: Envoy's Prometheus metrics, on the loopback interface.
+        metrics_port: Envoy's Prometheus metrics.
+        metrics_address: Where they listen.
         explanations: Let ``POST /explanations/<model>`` through.
         tls: None listens in the clear.
         limits: What one client may ask.
@@ -83,6 +84,7 @@ class GatewayConfig:
     rest_port: int = 8080
     grpc_port: int = 7070
     metrics_port: int = 9901
+    metrics_address: str = LOOPBACK
     explanations: bool = False
     tls: Tls | None = None
     limits: Limits = field(default_factory=Limits)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from marina.gateway.access_log import access_log
-from marina.gateway.config import LOOPBACK, GatewayConfig, Tls
+from marina.gateway.config import GatewayConfig, Tls
 from marina.gateway.replies import local_replies
 from marina.gateway.routes import ARM_FILTER, BUFFER_FILTER, Table
 
@@ -158,7 +158,7 @@ def _metrics(config: GatewayConfig) -> Json:
     http = {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
     return {
         "name": "metrics",
-        "address": _address(LOOPBACK, config.metrics_port),
+        "address": _address(config.metrics_address, config.metrics_port),
         "filter_chains": [{"filters": [http]}],
     }
 

@@ -97,10 +97,16 @@ def container(target: Target, arm: Arm) -> Manifest:
 
 
 def serve_args(store: str) -> list[str]:
-    """Give the arguments of the image's entry point, `marina`."""
+    """Give the arguments of the image's entry point, `marina`.
+
+    No tokens: each pod would have its own, and kubelet's probe of ``/ping`` none. Who may ask is
+    the cluster's gateway's business, which alone reaches the pods (network-policies.yaml).
+    """
     return [
         "serve",
         "--address=0.0.0.0",
+        "--metrics-address=0.0.0.0",
+        "--no-tokens",
         f"--model-store={store}",
         "--log-dir=/logs",
         f"--drain-timeout={DRAIN_S}",

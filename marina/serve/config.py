@@ -22,7 +22,7 @@ class GatewayOptions:
     """What of the gateway can be chosen.
 
     Attributes:
-        metrics_port: Envoy's own Prometheus metrics, on the loopback interface.
+        metrics_port: Envoy's own Prometheus metrics, on `ServeConfig.metrics_address`.
         explanations: Let explanations through.
         tls: None listens in the clear.
     """
@@ -41,7 +41,7 @@ class ServeConfig:
         address: Where REST and gRPC inference listen.
         management_address: Where management listens. Whoever reaches it decides what runs here,
             so it stays on the loopback interface unless told otherwise.
-        metrics_address: Where the metrics listen.
+        metrics_address: Where the metrics listen, the gateway's too.
         rest_port: REST inference.
         grpc_port: gRPC inference.
         management_port: REST management.
@@ -103,7 +103,10 @@ class ServeConfig:
             "metrics": (self.metrics_address, self.metrics_port),
         }
         if self.gateway is not None:
-            listeners["the gateway's metrics"] = (LOOPBACK, self.gateway.metrics_port)
+            listeners["the gateway's metrics"] = (
+                self.metrics_address,
+                self.gateway.metrics_port,
+            )
         return listeners
 
     @property
@@ -130,7 +133,15 @@ class ServeConfig:
     @property
     def metrics_url(self) -> str:
         """Where this machine reaches the Prometheus metrics."""
-        return f"http://{_reachable(self.metrics_address)}:{self.metrics_port}/metrics"
+        return self._metrics_at(self.metrics_port)
+
+    @property
+    def gateway_metrics_url(self) -> str | None:
+        """Where this machine reaches those of the gateway; None without one."""
+        return self._metrics_at(self.gateway.metrics_port) if self.gateway is not None else None
+
+    def _metrics_at(self, port: int) -> str:
+        return f"http://{_reachable(self.metrics_address)}:{port}/metrics"
 
     def torchserve(self) -> ServeConfig:
         """Give the configuration of TorchServe itself, behind the ports that Marina takes.

@@ -203,6 +203,7 @@ def _gateway_config(config: ServeConfig) -> GatewayConfig:
         rest_port=config.rest_port,
         grpc_port=config.grpc_port,
         metrics_port=options.metrics_port,
+        metrics_address=config.metrics_address,
         explanations=options.explanations,
         tls=options.tls,
         limits=Limits(request_bytes=config.max_request_bytes),

@@ -44,10 +44,8 @@ class StatusFile:
             "ready": f"{config.management_url}/ready",
             "metrics": config.metrics_url,
         }
-        if config.gateway is not None:
-            self._urls["gateway_metrics"] = (
-                f"http://127.0.0.1:{config.gateway.metrics_port}/metrics"
-            )
+        if config.gateway_metrics_url is not None:
+            self._urls["gateway_metrics"] = config.gateway_metrics_url
         self._models = models
         self._tokens = str(log_dir / KEY_FILE) if config.tokens else None
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from marina.errors import RolloutError
 from marina.k8s import Target, render
 from marina.recipe import read_recipe
 from marina.rollout.spec import read_rollout
+from marina.serve import ServeConfig
 from tests.k8s.schemas import FOLDER, faults, kind_of, read
 
 REPO = Path(__file__).parents[2]
@@ -197,6 +199,31 @@ def test_what_is_named_exists(rendered: Rendered) -> None:
     metric = scaler["spec"]["metrics"][0]["pods"]["metric"]["name"]
     (rules,) = of_kind(rendered, "ConfigMap")
     assert metric in rules["data"]["config.yaml"]
+
+
+def test_pods_listen_where_probes_and_scrapes_come(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their arguments are `marina serve`'s, and mean what the rest of the manifest counts on."""
+    containers = [
+        container
+        for kind, path in (("Deployment", ("template", "spec")), ("ServingRuntime", ()))
+        for manifest in of_kind(rendered, kind)
+        for container in reduce(dict.__getitem__, ("spec", *path), manifest)["containers"]
+    ]
+    assert len(containers) == 5  # two arms, Flagger's one and its candidate, KServe's
+    configs: list[ServeConfig] = []
+    monkeypatch.setattr("marina.serve.resolve", lambda *_: [])
+    monkeypatch.setattr("marina.serve.running", lambda config, *_, **__: configs.append(config))
+    for container in containers:
+        CliRunner().invoke(app, [*container["args"], "resnet-1.0.mar"])
+        config = configs.pop()
+        assert config.tokens is False  # a kubelet has none
+        assert config.gateway is not None
+        assert {config.address, config.metrics_address} == {"0.0.0.0"}
+        listening = {config.rest_port, config.metrics_port, config.gateway.metrics_port}
+        declared = {port["containerPort"] for port in container.get("ports", [])}
+        assert declared <= listening | {config.grpc_port}
 
 
 def test_kustomizations_list_every_file(rendered: Rendered) -> None:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -52,7 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     models = resolve([f"stub-{version}.mar" for version in ("1.0", "2.0", "9.0")], folder)
-    with running(gateway_config(folder), models, log_dir=folder / "logs") as server:
+    config = replace(gateway_config(folder), metrics_address="127.0.0.2")
+    with running(config, models, log_dir=folder / "logs") as server:
         yield server
 
 
@@ -125,6 +127,14 @@ def test_readiness_and_ping_pass(server: Server) -> None:
         assert http.get("/ready").json() == {"status": "ready"}
         assert http.get("/ping").json() == {"status": "Healthy"}
         assert http.get("/models").status_code == 404
+
+
+def test_metrics_listen_where_a_scrape_comes(server: Server) -> None:
+    urls = json.loads((server.log_dir / "serve.json").read_text())["urls"]
+    for name, series in (("metrics", "ts_"), ("gateway_metrics", "envoy_http_downstream_rq_total")):
+        assert urls[name].startswith("http://127.0.0.2:")
+        with httpx.Client(trust_env=False, timeout=30) as http:
+            assert series in http.get(urls[name]).raise_for_status().text
 
 
 def test_a_full_queue_is_429(server: Server) -> None:
