@@ -21,6 +21,14 @@ local WORKERLESS = {
   grpc_status = "14", -- UNAVAILABLE
 }
 
+-- TorchServe says 500 and this, with what it was sent, of a form that it cannot read.
+local UNREADABLE = "ErrorDataDecoderException"
+local BAD_FORM = {
+  status = "400",
+  type = "BadRequestException",
+  message = "expected an image as the body, or multipart/form-data with a field named data",
+}
+
 -- A user is known in the log by a hash alone (FNV-1a of 32 bits).
 local function hash(text)
   local value = 2166136261
@@ -182,24 +190,30 @@ local function answer_grpc(handle)
   ending:replace("grpc-message", refused.message .. "%0Amarina.gateway." .. refused.type)
 end
 
-local function answer_rest(handle)
-  if not text_of(handle):find(NO_WORKER, 1, true) then return end
-  local refused = refusal(handle)
+local function answer_instead(handle, refused)
   local body = string.format(
     '{"code": %s, "type": "%s", "message": "%s"}', refused.status, refused.type, refused.message
   )
   local headers = handle:headers()
   headers:replace(":status", refused.status)
-  headers:replace("retry-after", "1")
   headers:replace("content-type", "application/json")
   headers:replace("content-length", tostring(#body))
   handle:body():setBytes(body)
 end
 
+local function answer_rest(handle, status)
+  if status == "500" and text_of(handle):find(UNREADABLE, 1, true) then
+    answer_instead(handle, BAD_FORM)
+  elseif status == "503" and text_of(handle):find(NO_WORKER, 1, true) then
+    answer_instead(handle, refusal(handle))
+    handle:headers():replace("retry-after", "1")
+  end
+end
+
 function envoy_on_response(handle)
   if is_grpc(handle:headers()) then
     answer_grpc(handle)
-  elseif handle:headers():get(":status") == "503" then
-    answer_rest(handle)
+  else
+    answer_rest(handle, handle:headers():get(":status"))
   end
 end

@@ -14,6 +14,10 @@ from marina.gateway.routes import Table
 Json = dict[str, Any]
 
 _SAID = "%LOCAL_REPLY_BODY%"
+_AS_IT_IS = {
+    "text_format_source": {"inline_string": _SAID},
+    "content_type": "application/json",
+}
 
 # What a status means over gRPC (google.golang.org/grpc/codes); Envoy's own table has 413 unknown.
 _GRPC_STATUS = {400: 3, 404: 12, 408: 4, 413: 8, 429: 8, 431: 8, 503: 14, 504: 4}
@@ -35,6 +39,8 @@ def local_replies(table: Table, limits: Limits) -> Json:
         }
         for condition, status, kind, message in _replies(limits)
     ]
+    if table == "rest":  # the one answer of its own that is no error
+        mappers.append({"filter": _status(200), "body_format_override": _AS_IT_IS})
     general = _body(table, "%RESPONSE_CODE%", "Gateway", _SAID)
     return {"mappers": mappers, "body_format": general}
 

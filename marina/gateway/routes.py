@@ -6,10 +6,12 @@ sends. A route whose filter context names an arm is rewritten by ``arm.lua``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from marina.gateway.config import GatewayConfig
+from marina.gateway.openapi import document
 from marina.gateway.split import SLOTS, Share, Split
 
 Table = Literal["rest", "grpc", "shadow"]
@@ -25,7 +27,10 @@ SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
 _NAME = "[A-Za-z0-9][A-Za-z0-9_.-]*"
 _TYPE = "type.googleapis.com"
 _PING_TIMEOUT_S = 5.0
-_NO_SUCH_ROUTE = "no such route: POST /predictions/<model>[/<version>], GET /ping, GET /ready"
+_NO_SUCH_ROUTE = (
+    "no such route: POST /predictions/<model>[/<version>], GET /ping, GET /ready, GET /openapi.json"
+)
+_LARGEST_OWN_ANSWER_BYTES = 64 * 1024
 
 
 def route_table(table: Table, splits: Iterable[Split], config: GatewayConfig) -> Json:
@@ -42,6 +47,7 @@ def route_table(table: Table, splits: Iterable[Split], config: GatewayConfig) ->
         "name": table,
         "virtual_hosts": [{"name": table, "domains": ["*"], "routes": routes}],
         "response_headers_to_remove": ["x-envoy-upstream-service-time"],
+        "max_direct_response_body_size_bytes": _LARGEST_OWN_ANSWER_BYTES,
     }
 
 
@@ -60,6 +66,7 @@ def _rest(splits: Sequence[Split], config: GatewayConfig) -> list[Json]:
         _route({**predictions, "headers": [_is(":method", "POST")]}, "rest", deadline),
         _route({"path": "/ping", "headers": [_is(":method", "GET")]}, "rest", _PING_TIMEOUT_S),
         _route({"path": "/ready", "headers": [_is(":method", "GET")]}, "ready", _PING_TIMEOUT_S),
+        _describe(config),
         _refuse("/", _NO_SUCH_ROUTE),
     ]
 
@@ -189,6 +196,14 @@ def _deadline(deadline_s: float, cluster: str) -> Json:
     # A client's own deadline holds where it ends sooner.
     limit = {"max_stream_duration": f"{deadline_s}s", "grpc_timeout_header_max": f"{deadline_s}s"}
     return {"timeout": f"{deadline_s}s", "max_stream_duration": limit}
+
+
+def _describe(config: GatewayConfig) -> Json:
+    body = {"inline_string": json.dumps(document(config), separators=(",", ":"))}
+    return {
+        "match": {"path": "/openapi.json", "headers": [_is(":method", "GET")]},
+        "direct_response": {"status": 200, "body": body},
+    }
 
 
 def _refuse(prefix: str, message: str) -> Json:
