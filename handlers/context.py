@@ -44,6 +44,9 @@ class Context(Protocol):
     def get_all_request_header(self, idx: int) -> Mapping[str, Any]:
         """Give a request's headers, and per input field a mapping with its content type."""
 
+    def get_request_id(self, idx: int) -> str | None:
+        """Give TorchServe's own id of a request."""
+
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the Content-Type of one answer."""
 

@@ -25,14 +25,14 @@ from handlers.golden import Golden
 from handlers.image_spec import ImageSpec
 from handlers.labels import read_labels
 from handlers.layout import Layout, lay_out
-from handlers.metrics import emit
+from handlers.metrics import report
 from handlers.model import load_model
 from handlers.options import Options, read_options
 from handlers.parking import park
 from handlers.pipeline import Loaded, Pipeline, graph_sizes, rank
 from handlers.precision import processor_flags, slow_precision_warning
 from handlers.record import BatchRecord
-from handlers.request import read_image
+from handlers.request import read_image, request_id
 from handlers.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class ImageClassifier:
             record.fail()
             raise
         finally:
-            if context.metrics is not None:
-                emit(record, context.metrics, self._version)
+            ids = [request_id(context, index, item) for index, item in enumerate(data)]
+            report(record, context.metrics, self._name, self._version, ids)
 
     def _answer(self, data: Sequence[Item], context: Context, record: BatchRecord) -> list[bytes]:
         received = [(item, context.get_all_request_header(i)) for i, item in enumerate(data)]

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 Stage = Literal["decode", "preprocess", "inference", "explanation", "postprocess"]
 
+# Set where a server counts from the batches' lines (`handlers.metrics`): each of TorchServe's own
+# metrics would be one more.
+VARIABLE = "MARINA_COUNTS_BATCHES"
+
 # TorchServe answers a whole batch with 503 or 507 when the handler raises.
 FAILED_BATCH = "5xx"
 

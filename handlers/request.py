@@ -1,4 +1,4 @@
-"""The image in a request, in whichever form it came: raw, multipart, or base64 in JSON."""
+"""The image in a request, in whichever form it came (raw, multipart, base64 in JSON); its id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from handlers.errors import BadImage, BadRequest, UnsupportedImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from handlers.context import Context, Item
+
+# A header over REST; over gRPC, where TorchServe passes none on, the gateway makes it a field.
+ID_NAME = "x-request-id"
+_LONGEST_ID = 128
 
 FIELDS = ("data", "body")
 JSON_FIELDS = ("data", "body", "b64", "image")
@@ -43,6 +49,21 @@ def read_image(item: Mapping[str, Any]) -> bytes:
         if field in item:
             return _from_value(item[field])
     raise BadRequest("expected an image as the request's body or in a field named data")
+
+
+def request_id(context: Context, index: int, item: Item) -> str:
+    """Give the id that a request came with, or else TorchServe's own.
+
+    Args:
+        context: Of the batch.
+        index: Of the request in it.
+        item: The request's input fields.
+    """
+    headers = context.get_all_request_header(index)
+    given = next((headers[name] for name in headers if name.lower() == ID_NAME), None)
+    value = item.get(ID_NAME) or given or context.get_request_id(index) or ""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
+    return text[:_LONGEST_ID]
 
 
 def _from_value(value: object) -> bytes:

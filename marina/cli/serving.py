@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +29,18 @@ from marina.cli.options import (
 from marina.errors import ClientError
 from marina.progress import console
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from marina.serve.log import Line
+
+
+class LogFormat(StrEnum):
+    """How the log looks, as a choice that the shell can complete."""
+
+    text = "text"
+    json = "json"
+
 
 @app.command(rich_help_panel="Serving")
 def serve(
@@ -42,6 +55,9 @@ def serve(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Copy TorchServe's log to stderr as well.")
     ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Of what goes to stderr; the files are always JSON.")
+    ] = LogFormat.text,
     rest_port: RestPort = 8080,
     grpc_port: GrpcPort = 7070,
     management_port: ManagementPort = 8081,
@@ -113,12 +129,13 @@ def serve(
         tokens=tokens,
     )
     keys = [read_public_key(file) for file in require_signature or ()]
+    tell = _tell(log_format)
     with ExitStack() as stack:
         if archives:
             models, state, file = resolve(archives, model_store, keys), None, None
         else:
             kept = stack.enter_context(
-                kept_state(model_store, keys, is_new=new_state, on_event=console.print)
+                kept_state(model_store, keys, is_new=new_state, on_event=tell)
             )
             models, state, file = kept.models, kept.state, kept.file
         server = stack.enter_context(
@@ -129,12 +146,28 @@ def serve(
                 state=state,
                 state_file=file,
                 keys=keys,
-                foreground=foreground,
-                on_event=console.print,
+                echo=_echo(log_format) if foreground else None,
+                on_event=tell,
             )
         )
-        display.server(server)
+        if log_format is LogFormat.text:
+            display.server(server)
         server.wait()
+
+
+def _tell(log_format: LogFormat) -> Callable[[str], None]:
+    """Give what tells of an event on stderr."""
+    from marina.serve.events import event_line
+
+    if log_format is LogFormat.text:
+        return console.print
+    return lambda message: typer.echo(event_line(message), err=True)
+
+
+def _echo(log_format: LogFormat) -> Callable[[Line], None]:
+    """Give what copies a line of TorchServe's log to stderr."""
+    is_text = log_format is LogFormat.text
+    return lambda line: typer.echo(line.as_text() if is_text else line.whole, err=True)
 
 
 @app.command(rich_help_panel="Serving")

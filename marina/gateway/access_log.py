@@ -27,13 +27,18 @@ A key without a value is null.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from marina.gateway.routes import Table
 
 FILE = "gateway.log"
+
+# gRPC's own statuses as HTTP's; what is not named is the server's fault.
+_GRPC_STATUS = {
+    0: 200, 1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 12: 501, 14: 503, 16: 401,
+}  # fmt: skip
 
 _STREAM = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
@@ -89,3 +94,15 @@ def read_log(file: Path) -> Iterator[dict[str, Any]]:
             for line in lines:
                 if line.endswith("\n"):
                     yield json.loads(line)
+
+
+def status_of(line: Mapping[str, Any]) -> int:
+    """Give the HTTP status of a line over either transport; 0 where the client went away.
+
+    An error in a gRPC answer's body has its own.
+    """
+    if line["code"] is not None:
+        return int(line["code"])
+    if line["grpc_status"] is not None:
+        return _GRPC_STATUS.get(int(line["grpc_status"]), 500)
+    return int(line["http_status"] or 0)

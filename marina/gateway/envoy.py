@@ -20,6 +20,9 @@ _TETHER = Path(__file__).parents[1] / "serve" / "tether.py"
 _MOST_THREADS = 4
 _LOG_FLUSH_MS = 100
 _POLL_S = 0.02
+_LOG_FORMAT = (  # spdlog's, and Envoy's %j for a message as JSON
+    '{"time": "%Y-%m-%dT%T.%e%z", "level": "%l", "thread": "%t", "source": "%n", "message": "%j"}'
+)
 
 
 class Envoy:
@@ -37,6 +40,7 @@ class Envoy:
             *("--config-path", str(bootstrap)),
             *("--log-path", str(log)),
             *("--log-level", "warning"),
+            *("--log-format", _LOG_FORMAT),
             *("--concurrency", str(min(_MOST_THREADS, os.cpu_count() or 1))),
             *("--file-flush-interval-msec", str(_LOG_FLUSH_MS)),
             "--disable-hot-restart",

@@ -1,16 +1,19 @@
 -- gRPC alone: which model and version a request is for stands in its message, where no route can
 -- see it. This filter reads them there and, where the message names no version, sets x-marina-model
 -- for the routes of a split to match. (Setting a header clears the route, which is found anew.)
+-- TorchServe hands no header of gRPC's to a handler, so the request's id becomes a field of its
+-- input.
 
 local SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
 local ONE_REQUEST = { [SERVICE .. "Predictions"] = true, [SERVICE .. "StreamPredictions"] = true }
-local MODEL_NAME, MODEL_VERSION = 1, 2 -- of PredictionsRequest
+local MODEL_NAME, MODEL_VERSION, INPUT = 1, 2, 3 -- of PredictionsRequest
+local ID_NAME, LONGEST_ID = "x-request-id", 128 -- as in handlers/request.py
 
 -- As gRPC's specification of compression has it for a coding that is not supported.
 local COMPRESSED = "compressed messages are not accepted: send it without grpc-encoding"
 
 -- What asks for an explanation over gRPC; EXPLANATIONS says whether it may (listeners.py).
-local INPUT, EXPLAIN = 3, "explain"
+local EXPLAIN = "explain"
 local EXPLANATIONS_ARE_OFF = "explanations are off: serve with --explanations"
 
 local function unimplemented(handle, why)
@@ -34,6 +37,10 @@ function envoy_on_request(handle)
     return
   end
   local field = read_message(text)
+  local id = handle:headers():get(ID_NAME)
+  if field and id then
+    body:setBytes(with_field(text, INPUT, map_entry(ID_NAME, id:sub(1, LONGEST_ID))))
+  end
   local model = field and field(MODEL_NAME) or ""
   if not model:match("^%w[%w_.-]*$") then return end
   local version = field(MODEL_VERSION)

@@ -77,10 +77,21 @@ local function has_entry(text, number, key)
   return is_there
 end
 
--- The message with one more field of text behind all that it holds: legal protobuf, where the last
--- value of a field counts.
+local function with_length(value)
+  local length = #value
+  if length < 128 then return string.char(length) .. value end
+  return string.char(length % 128 + 128, math.floor(length / 128)) .. value
+end
+
+-- An entry of a map of texts.
+local function map_entry(key, value)
+  return string.char(10) .. with_length(key) .. string.char(18) .. with_length(value)
+end
+
+-- The message with one more field of text (at most 16,383 bytes) behind all that it holds: legal
+-- protobuf, where the last value of a field counts.
 local function with_field(text, number, value)
-  local message = text:sub(FIRST) .. string.char(number * 8 + 2, #value) .. value
+  local message = text:sub(FIRST) .. string.char(number * 8 + 2) .. with_length(value)
   local length = #message
   return string.char(
     0,

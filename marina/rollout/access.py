@@ -7,13 +7,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
+from marina.gateway.access_log import status_of
 from marina.rollout.collector import Answer, Arm
 from marina.rollout.spec import RolloutSpec
-
-# gRPC's own statuses as HTTP's; what is not named is the server's fault.
-GRPC_STATUS = {
-    0: 200, 1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 12: 501, 14: 503, 16: 401,
-}  # fmt: skip
 
 
 def answer_of(line: Mapping[str, Any], spec: RolloutSpec) -> Answer | None:
@@ -36,19 +32,10 @@ def answer_of(line: Mapping[str, Any], spec: RolloutSpec) -> Answer | None:
         request_id=line["request_id"],
         at=datetime.fromisoformat(line["time"]).timestamp(),
         arm=arm,
-        status=_status(line),
+        status=status_of(line),
         latency_ms=float(line["duration_us"] or 0) / 1000,
         label=unquote(label) if label is not None else None,
         confidence=float(confidence) if confidence is not None else None,
         mirrored=line["kind"] == "shadow",
         user=line["user"],
     )
-
-
-def _status(line: Mapping[str, Any]) -> int:
-    """Give the status over either transport; an error in a gRPC answer's body has its own."""
-    if line["code"] is not None:
-        return int(line["code"])
-    if line["grpc_status"] is not None:
-        return GRPC_STATUS.get(int(line["grpc_status"]), 500)
-    return int(line["http_status"] or 0)

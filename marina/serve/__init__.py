@@ -12,8 +12,9 @@ from marina.serve.config import (
     render,
 )
 from marina.serve.restore import kept_state
+from marina.serve.running import running
 from marina.serve.served import Served, resolve
-from marina.serve.server import Server, running
+from marina.serve.server import Server
 
 __all__ = [
     "GatewayOptions",

@@ -46,7 +46,7 @@ class ServeConfig:
         grpc_port: gRPC inference.
         management_port: REST management.
         grpc_management_port: gRPC management.
-        metrics_port: Prometheus metrics.
+        metrics_port: Prometheus metrics: Marina's, and TorchServe's own behind them.
         tokens: Whether requests need a token.
         token_minutes: How long a token lasts.
         model_api: Whether TorchServe's own management registers and unregisters models.
@@ -149,12 +149,14 @@ class ServeConfig:
         This is the one place that says which ports TorchServe keeps. Where Marina listens on the
         public port, TorchServe gets a free one on the loopback interface.
         """
-        management, grpc_management, rest, grpc = free_ports(4)
+        management, grpc_management, metrics, rest, grpc = free_ports(5)
         behind = replace(
             self,
             management_address=LOOPBACK,
             management_port=management,
             grpc_management_port=grpc_management,
+            metrics_address=LOOPBACK,
+            metrics_port=metrics,
             model_api=True,
         )
         if self.gateway is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -45,7 +44,7 @@ class Engine:
     Args:
         config: Where Marina listens; TorchServe itself listens where `ServeConfig.torchserve` says.
         log_dir: Folder of its logs.
-        foreground: Copy TorchServe's log to stderr.
+        on_line: Called with each line of TorchServe's log.
         on_event: Called with a line for each step.
 
     Attributes:
@@ -56,7 +55,12 @@ class Engine:
     """
 
     def __init__(
-        self, config: ServeConfig, log_dir: Path, *, foreground: bool, on_event: OnEvent
+        self,
+        config: ServeConfig,
+        log_dir: Path,
+        *,
+        on_line: Sequence[Callable[[Line], None]],
+        on_event: OnEvent,
     ) -> None:
         self.config = config.torchserve()
         self.activity = Activity()
@@ -64,11 +68,11 @@ class Engine:
         self.management = Management(self.config.management_url)
         self._public = config
         self._log_dir = log_dir
-        self._foreground = foreground
+        self._on_line = on_line
         self._on_event = on_event
         self._cleanup = ExitStack()
         self._process: TorchServe | None = None
-        self._follower: LogFollower | None = None
+        self._follower: LogFollower[Line] | None = None
         self._workspace: Workspace | None = None
         self._files: dict[Served, str] = {}
 
@@ -268,16 +272,15 @@ class Engine:
         return self._workspace
 
     @property
-    def _listeners(self) -> LogFollower:
+    def _listeners(self) -> LogFollower[Line]:
         if self._follower is None:
             raise ServeError("the server has not been started")
         return self._follower
 
-    def _follow(self) -> LogFollower:
-        listeners: list[Callable[[Line], None]] = [self.activity]
-        if self._foreground:
-            listeners.append(lambda line: print(line.whole, file=sys.stderr))  # noqa: T201
-        follower = LogFollower(self._log_dir / LOG_FILE, listeners)
+    def _follow(self) -> LogFollower[Line]:
+        follower = LogFollower(
+            self._log_dir / LOG_FILE, Line.parse, [self.activity, *self._on_line]
+        )
         follower.start()
         self._cleanup.callback(follower.stop)
         return follower

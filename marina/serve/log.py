@@ -1,12 +1,17 @@
-"""TorchServe's log: how Log4j writes it, and how it is read while it grows."""
+"""TorchServe's log: how Log4j writes it, and how a log is read while it grows.
+
+``torchserve.log`` has a line of JSON for each event: ``time`` (UTC), ``level``, ``thread``,
+``source``, ``message``, and ``exception`` where there is one. A message of a worker's may be JSON
+itself, such as the handler's line of each batch (`handlers.record`).
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
@@ -16,22 +21,26 @@ if TYPE_CHECKING:
 LOG_FILE = "torchserve.log"
 ACCESS_LOG_FILE = "access.log"
 
-_POLL_S = 0.1
-_LINE = re.compile(r"\S+ [A-Z]+ +\[(?P<thread>[^\]]*)\] (?P<source>\S+) - (?P<text>.*)")
+T = TypeVar("T")
 
-# WorkerThread's DEBUG lines tell when a worker takes and ends a batch: draining needs them.
-# WorkerLifeCycle would repeat each metric of each batch at INFO.
+_POLL_S = 0.1
+
+# Of a worker, the DEBUG lines of WorkerThread tell when it takes and ends a batch, which draining
+# needs, and those of the jobs how long each request waited. WorkerLifeCycle would repeat each
+# metric of each batch at INFO. Left out is what says of each batch that it goes its way.
 _LOG4J2 = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error" shutdownHook="disable">
   <Appenders>
-    <RollingFile name="log" fileName="{folder}/{log}" filePattern="{folder}/{log}.%i">
-      <PatternLayout pattern="%d{{ISO8601}} %-5p [%t] %c{{1}} - %m%n"/>
+    <RollingFile name="log" fileName="FOLDER/LOG" filePattern="FOLDER/LOG.%i">
+      <PatternLayout alwaysWriteExceptions="false"><Pattern>{TIME, "level": "%p", \
+"thread": "%enc{%t}{JSON}", "source": "%c{1}", "message": "%enc{%m}{JSON}"\
+%notEmpty{, "exception": "%enc{%ex}{JSON}"}}%n</Pattern></PatternLayout>
       <SizeBasedTriggeringPolicy size="50 MB"/>
       <DefaultRolloverStrategy max="5"/>
     </RollingFile>
-    <RollingFile name="access" fileName="{folder}/{access}" filePattern="{folder}/{access}.%i">
-      <PatternLayout pattern="%d{{ISO8601}} %m%n"/>
+    <RollingFile name="access" fileName="FOLDER/ACCESS" filePattern="FOLDER/ACCESS.%i">
+      <PatternLayout><Pattern>{TIME, "message": "%enc{%m}{JSON}"}%n</Pattern></PatternLayout>
       <SizeBasedTriggeringPolicy size="50 MB"/>
       <DefaultRolloverStrategy max="5"/>
     </RollingFile>
@@ -39,19 +48,28 @@ _LOG4J2 = """\
   <Loggers>
     <Root level="info"><AppenderRef ref="log"/></Root>
     <Logger name="ACCESS_LOG" level="info" additivity="false"><AppenderRef ref="access"/></Logger>
-    <Logger name="org.pytorch.serve.wlm.WorkerThread" level="debug"/>
+    <Logger name="MODEL_LOG" level="info">
+      <RegexFilter regex="Backend received inference at.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
+    <Logger name="org.pytorch.serve.wlm.WorkerThread" level="debug">
+      <RegexFilter regex="Looping backend response.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
+    <Logger name="org.pytorch.serve.wlm.BatchAggregator" level="warn"/>
     <Logger name="org.pytorch.serve.wlm.WorkerLifeCycle" level="warn"/>
+    <Logger name="org.pytorch.serve.job" level="debug"/>
     <Logger name="io" level="warn"/>
     <Logger name="org.apache" level="off"/>
   </Loggers>
 </Configuration>
 """
+_TIME = '"time": "%d{yyyy-MM-dd\'T\'HH:mm:ss.SSS}{UTC}Z"'
 
 
 def render_log4j2(log_dir: Path) -> str:
     """Give the text of ``log4j2.xml`` that writes the logs into a folder."""
     folder = escape(str(log_dir), {'"': "&quot;"})
-    return _LOG4J2.format(folder=folder, log=LOG_FILE, access=ACCESS_LOG_FILE)
+    text = _LOG4J2.replace("TIME", _TIME).replace("FOLDER/LOG", f"FOLDER/{LOG_FILE}")
+    return text.replace("FOLDER/ACCESS", f"FOLDER/{ACCESS_LOG_FILE}").replace("FOLDER", folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +78,37 @@ class Line:
 
     Attributes:
         thread: The Java thread that wrote it; a worker's is ``W-9000-resnet_1.0``, and with
-            ``-stdout`` or ``-stderr`` behind it for what the worker itself says. Empty for the
-            second and further lines of one message.
+            ``-stdout`` or ``-stderr`` behind it for what the worker itself says. Empty for a line
+            that is no event.
         source: Which part of TorchServe; ``MODEL_LOG`` for what a worker says.
         text: The message.
         whole: The line as it stands in the file.
+        level: Such as ``INFO``.
+        time: UTC, ISO 8601.
     """
 
     thread: str
     source: str
     text: str
     whole: str
+    level: str = ""
+    time: str = ""
 
     @classmethod
     def parse(cls, whole: str) -> Line:
         """Take a line apart."""
-        found = _LINE.fullmatch(whole)
-        if found is None:
+        try:
+            event = json.loads(whole)
+            return cls(
+                str(event["thread"]),
+                str(event["source"]),
+                str(event["message"]),
+                whole,
+                str(event["level"]),
+                str(event["time"]),
+            )
+        except (ValueError, KeyError, TypeError):
             return cls("", "", whole, whole)
-        return cls(found["thread"], found["source"], found["text"], whole)
 
     @property
     def worker(self) -> str | None:
@@ -87,17 +117,27 @@ class Line:
             return None
         return self.thread.removesuffix("-stdout").removesuffix("-stderr")
 
+    def as_text(self) -> str:
+        """Give it for a person to read."""
+        if not self.source:
+            return self.whole
+        return f"{self.time} {self.level:<5} [{self.thread}] {self.source} - {self.text}"
 
-class LogFollower:
-    """A thread that hands each new line of the log to its listeners, across rotations.
+
+class LogFollower(Generic[T]):
+    """A thread that hands each new line of a log to its listeners, across rotations.
 
     Args:
         file: The log; what it holds already is skipped, and it need not exist yet.
+        parse: Makes of a line what the listeners take.
         listeners: Called with each line, in the follower's thread.
     """
 
-    def __init__(self, file: Path, listeners: Iterable[Callable[[Line], None]]):
+    def __init__(
+        self, file: Path, parse: Callable[[str], T], listeners: Iterable[Callable[[T], None]]
+    ):
         self._path = file
+        self._parse = parse
         self._listeners = tuple(listeners)
         self._start_at = file.stat().st_size if file.exists() else 0
         self._stream: BinaryIO | None = None
@@ -109,11 +149,11 @@ class LogFollower:
         """Begin to follow."""
         self._thread.start()
 
-    def tell(self, listener: Callable[[Line], None]) -> None:
+    def tell(self, listener: Callable[[T], None]) -> None:
         """Tell one more listener each line from now on."""
         self._listeners = (*self._listeners, listener)
 
-    def dismiss(self, listener: Callable[[Line], None]) -> None:
+    def dismiss(self, listener: Callable[[T], None]) -> None:
         """Tell one of the listeners nothing more."""
         self._listeners = tuple(each for each in self._listeners if each is not listener)
 
@@ -160,6 +200,6 @@ class LogFollower:
             return
         *lines, self._rest = (self._rest + self._stream.read()).split(b"\n")
         for raw in lines:
-            line = Line.parse(raw.decode("utf-8", "replace").rstrip("\r"))
+            line = self._parse(raw.decode("utf-8", "replace").rstrip("\r"))
             for listener in self._listeners:
                 listener(line)

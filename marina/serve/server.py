@@ -1,30 +1,24 @@
-"""TorchServe from start to stop, as one block of a program.
-
-    with running(config, resolve([], config.model_store), log_dir=Path("logs")) as server:
-        print(server.rest_url)
-        server.wait()
-
-The block is entered when the server is ready. Whatever ends it, requests in flight are answered,
-and then nothing of the server is left.
-"""
+"""A server from start to stop: TorchServe with all that stands around it."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marina.archive.store import ModelStore
 from marina.errors import ServeError
 from marina.serve.engine import Engine
+from marina.serve.events import logged
 from marina.serve.fleet import Fleet
 from marina.serve.front import Front
 from marina.serve.grpc import GrpcManagement
 from marina.serve.health import Health
 from marina.serve.interruption import Interruption
 from marina.serve.keys import FILE as KEY_FILE
+from marina.serve.meters import Meters
 from marina.serve.operations import Operations
 from marina.serve.ports import check_ports
 from marina.serve.reception import Reception
@@ -35,15 +29,17 @@ from marina.serve.supervisor import Supervisor
 from marina.serve.workspace import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from marina.serve.config import ServeConfig
+    from marina.serve.log import Line
     from marina.serve.served import Served
     from marina.serve.state import State
 
     OnEvent = Callable[[str], None]
+    OnLine = Callable[[Line], None]
 
 _POLL_S = 0.1
 
@@ -59,7 +55,7 @@ class Server:
         state: How the models are served; None serves them as they ask.
         state_file: Keeps the state; None keeps it as long as the server runs.
         keys: One of them must have signed what is registered later; none asks for no signature.
-        foreground: Copy TorchServe's log to stderr.
+        echo: Called with each line of TorchServe's log.
         on_event: Called with a line for each step.
 
     Attributes:
@@ -81,7 +77,7 @@ class Server:
         state: State | None = None,
         state_file: StateFile | None = None,
         keys: Sequence[Ed25519PublicKey] = (),
-        foreground: bool = False,
+        echo: OnLine | None = None,
         on_event: OnEvent = lambda _: None,
     ):
         self.log_dir = log_dir.resolve()
@@ -92,8 +88,10 @@ class Server:
         self.metrics_url = config.metrics_url
         self._config = config
         self._interruption = interruption
-        self._on_event = on_event
-        self._engine = Engine(config, self.log_dir, foreground=foreground, on_event=on_event)
+        self._on_event = logged(on_event, self.log_dir)
+        self._meters = Meters(config, self.log_dir, self._served)
+        on_line = [self._meters.on_torchserve, *([echo] if echo else [])]
+        self._engine = Engine(config, self.log_dir, on_line=on_line, on_event=self._on_event)
         self._fleet = Fleet(
             state or state_of(models),
             models,
@@ -103,7 +101,7 @@ class Server:
             self._check_operation,
             keys,
         )
-        self._operations = Operations(on_event)
+        self._operations = Operations(self._on_event)
         self._front = self._make_front()
         self._health = Health(self._engine, self._fleet, config.probe_timeout_s, self._front)
         self._supervisor = Supervisor(
@@ -113,7 +111,7 @@ class Server:
             self._operations,
             self._front,
             interruption.check,
-            on_event,
+            self._on_event,
         )
         self._status = StatusFile(self.log_dir, config, self._fleet.all)
         self._cleanup = ExitStack()
@@ -145,6 +143,8 @@ class Server:
             self._front.check_splits()
         self._cleanup.callback(self._engine.close)
         self._listen()
+        self._cleanup.callback(self._meters.stop)
+        self._meters.start(self._engine, self._fleet, self._health, self._supervisor, self._front)
         self._engine.start(self._interruption.check)
         self._show_tokens()
         self._fleet.load_all(self._interruption.check, self._on_event)
@@ -211,6 +211,10 @@ class Server:
             listener.start()
             self._cleanup.callback(listener.stop)
 
+    def _served(self) -> list[tuple[str, str]]:
+        """Give name and version of all that is served, the default of each model first."""
+        return [(served.name, served.version) for served, _ in self._fleet.all()]
+
     def _show_tokens(self) -> None:
         """Link TorchServe's tokens to where ``serve.json`` says that they are."""
         link = self.log_dir / KEY_FILE
@@ -242,66 +246,3 @@ class Server:
         if not self._engine.drain(names, left_s, lambda: self._interruption.forced):
             why = "forced" if self._interruption.forced else f"not all answered in {timeout_s:g} s"
             self._on_event(f"requests in flight are given up: {why}")
-
-
-@contextmanager
-def running(
-    config: ServeConfig,
-    models: Sequence[Served],
-    *,
-    log_dir: Path = Path("logs"),
-    state: State | None = None,
-    state_file: StateFile | None = None,
-    keys: Sequence[Ed25519PublicKey] = (),
-    foreground: bool = False,
-    on_event: OnEvent = lambda _: None,
-) -> Iterator[Server]:
-    """Serve models while a block runs.
-
-    The block is entered when every worker has loaded and a golden image of each model is answered
-    rightly over REST and gRPC. At its end, however it ends, requests in flight are answered, and
-    then no process and no temporary file is left. In the main thread, Ctrl-C and SIGTERM end the
-    block (or its `Server.wait`), and a second one ends everything at once.
-
-    Args:
-        config: Where to listen.
-        models: What to serve, see `resolve` and `restore`.
-        log_dir: Folder of ``torchserve.log``, ``access.log`` and ``serve.json``.
-        state: How to serve it; None serves it as the archives ask.
-        state_file: Keeps what is changed; None forgets it at the end.
-        keys: One of them must have signed what is registered later; none asks for no signature.
-        foreground: Copy TorchServe's log to stderr.
-        on_event: Called with a line for each step.
-
-    Yields:
-        The server.
-
-    Raises:
-        ServeError: It cannot start, or broke for good while `Server.wait` waited.
-    """
-    error: str | None = None
-    with Interruption() as interruption:
-        server = Server(
-            config,
-            models,
-            log_dir,
-            interruption,
-            state=state,
-            state_file=state_file,
-            keys=keys,
-            foreground=foreground,
-            on_event=on_event,
-        )
-        try:
-            server.start()
-            interruption.phase = "serving"
-            interruption.check()  # one that came just before the line above
-            yield server
-        except ServeError as err:
-            error = str(err)
-            raise
-        finally:
-            try:
-                interruption.phase = "stopping"
-            finally:  # one that is raised just before the line above
-                server.stop(error)

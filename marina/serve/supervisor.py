@@ -23,7 +23,7 @@ import contextlib
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from marina.errors import ServeError
@@ -58,6 +58,9 @@ class Supervisor:
         front: The gateway; None if there is none.
         check: Called during repairs; raises what makes them vain.
         on_event: Called with a line for each repair.
+
+    Attributes:
+        repairs: How often what was repaired.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Supervisor:
         self._front = front
         self._check = check
         self._on_event = on_event
+        self.repairs = Counter[str](gateway=0, torchserve=0, workers=0)
         self._repairs: deque[float] = deque()
         self._next_s = self._next_renewal_s = 0.0
         self._heard_s = time.monotonic()
@@ -117,7 +121,7 @@ class Supervisor:
         try:
             front.check()
         except ServeError as err:
-            self._count(str(err))
+            self._count("gateway", str(err))
         front.restart(self._check)
         self._on_event("the gateway is back, with its splits")
 
@@ -125,7 +129,7 @@ class Supervisor:
         try:
             self._engine.check()
         except ServeError as err:
-            self._count(str(err))
+            self._count("torchserve", str(err))
         with self._operations.kept_out():
             self._health.phase = "restarting"
             self._health.forget()
@@ -149,7 +153,7 @@ class Supervisor:
         ]
         if not found or (found[0].ready and found[0].wanted == state.workers + dead):
             return
-        self._count(f"{served}: TorchServe has given up {dead} of its workers")
+        self._count("workers", f"{served}: TorchServe has given up {dead} of its workers")
         with self._operations.kept_out(), contextlib.suppress(ServeError):
             if not found[0].ready:  # then they can be cleared away
                 self._engine.scale(served, 0)
@@ -166,7 +170,7 @@ class Supervisor:
         ]
         if not pids:  # those that load will be asked when they have
             return
-        self._count(f"{served} hangs: it does not answer its golden image")
+        self._count("workers", f"{served} hangs: it does not answer its golden image")
         self._health.forget()
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -180,13 +184,14 @@ class Supervisor:
         if keys.renew_if_old(self._engine.config.management_url):
             self._on_event("the tokens were renewed")
 
-    def _count(self, reason: str) -> None:
+    def _count(self, part: str, reason: str) -> None:
         """Note a repair.
 
         Raises:
             ServeError: There were too many.
         """
         now = time.monotonic()
+        self.repairs[part] += 1
         self._repairs.append(now)
         while self._repairs[0] < now - REPAIRS_WINDOW_S:
             self._repairs.popleft()

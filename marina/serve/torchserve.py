@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.parking import VARIABLE as PARKING
+from handlers.record import VARIABLE as COUNTS_BATCHES
 from marina.errors import ServeError
 from marina.serve.java import Java, java_command
 
@@ -141,7 +142,8 @@ def _environment(workspace: Workspace) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in _DROPPED and not name.startswith("TS_")
     }
-    return {**kept, "TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking)}
+    own = {"TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking), COUNTS_BATCHES: "1"}
+    return {**kept, **own}
 
 
 def _is_reason(line: str) -> bool:

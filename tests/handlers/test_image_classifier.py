@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,58 +13,23 @@ import pytest
 import torch
 from pictures import encode, faults, quadrants, turned
 from PIL import Image
+from tiny import IMAGE_SECTION, LABELS, SPEC, stage
 from ts.context import RequestProcessor
 from ts.service import Service
 
 from handlers.errors import GoldenMismatch
 from handlers.image_classifier import ImageClassifier
-from handlers.image_spec import ImageSpec
 from handlers.model import load_model
-from handlers.preprocess import load_pixels, normalize
+from handlers.preprocess import load_pixels
 
-LABELS = ["red", "green", "blue", "dark", "bright"]
-SPEC = ImageSpec(20, 16, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 DEVICES = [pytest.param(None, id="cpu")]
 if torch.cuda.is_available():
     DEVICES.append(pytest.param(0, id="cuda", marks=pytest.mark.gpu))
 
 
-class Tiny(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = torch.nn.Linear(3 * 16 * 16, len(LABELS))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(images.flatten(1))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stage(tmp_path_factory.mktemp("model"))
-
-
-def stage(folder: Path, off_by: float = 0.0) -> Path:
-    torch.manual_seed(0)
-    model = Tiny().eval()
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):
-        scripted = torch.jit.script(model)
-    scripted.save(str(folder / "model.pt"))
-    names = {str(index): label for index, label in enumerate(LABELS)}
-    (folder / "index_to_name.json").write_text(json.dumps(names))
-    (folder / "golden").mkdir()
-    image = encode(quadrants(), "PNG")
-    (folder / "golden" / "0.png").write_bytes(image)
-    with torch.no_grad():
-        logits = model(normalize(load_pixels(image, SPEC)[None], SPEC))[0].tolist()
-    logits[1] += off_by
-    label = LABELS[logits.index(max(logits))]
-    golden = {
-        "format": 1,
-        "atol": {"cpu": 1e-3, "cuda": 5e-2},
-        "images": [{"file": "0.png", "label": label, "logits": logits}],
-    }
-    (folder / "golden" / "golden.json").write_text(json.dumps(golden))
-    return folder
 
 
 class Metrics:
@@ -91,7 +55,7 @@ class Worker:
         self.context = service.context
         self.context.model_yaml_config = {
             "maxWorkers": 1,
-            "image": {"resize": 20, "crop": 16, "mean": [0.5] * 3, "std": [0.25] * 3},
+            "image": IMAGE_SECTION,
             "handler": {"top_k": 3, "format": "stock", **handler},
         }
         self.handler.initialize(self.context)

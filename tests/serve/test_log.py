@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
+
+import pytest
 
 from marina.serve.log import Line, LogFollower
 
@@ -12,27 +15,41 @@ from .conftest import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORKER = "2026-11-21T03:02:08,060 INFO  [W-9000-a_b_1.0-stdout] MODEL_LOG - a - b"
+EVENT = {
+    "time": "2026-11-21T03:02:08.060Z",
+    "level": "INFO",
+    "thread": "W-9000-a_b_1.0-stdout",
+    "source": "MODEL_LOG",
+    "message": 'it says "ö"\tand\nmore',
+}
 
 
 def test_a_line_is_taken_apart() -> None:
-    line = Line.parse(WORKER)
-    assert (line.thread, line.source, line.text) == ("W-9000-a_b_1.0-stdout", "MODEL_LOG", "a - b")
+    line = Line.parse(json.dumps(EVENT))
+    assert (line.thread, line.source, line.text) == (
+        "W-9000-a_b_1.0-stdout",
+        "MODEL_LOG",
+        'it says "ö"\tand\nmore',
+    )
     assert line.worker == "W-9000-a_b_1.0"
-    assert line.whole == WORKER
+    assert json.loads(line.whole) == EVENT
+    assert line.as_text().startswith(
+        '2026-11-21T03:02:08.060Z INFO  [W-9000-a_b_1.0-stdout] MODEL_LOG - it says "ö"'
+    )
 
 
-def test_a_further_line_of_a_message_has_no_source() -> None:
-    line = Line.parse("\tat org.pytorch.serve.ModelServer")
+@pytest.mark.parametrize("whole", ["no event", "[]", "3", '{"message": "of another"}', '{"time'])
+def test_what_is_no_event_has_no_source(whole: str) -> None:
+    line = Line.parse(whole)
     assert (line.thread, line.source, line.worker) == ("", "", None)
-    assert line.text == "\tat org.pytorch.serve.ModelServer"
+    assert line.text == line.as_text() == whole
 
 
 def test_it_follows_from_the_end_across_rotations(tmp_path: Path) -> None:
     log = tmp_path / "torchserve.log"
     log.write_text("of an earlier server\n")
     lines: list[str] = []
-    follower = LogFollower(log, [lambda line: lines.append(line.text)])
+    follower = LogFollower(log, Line.parse, [lambda line: lines.append(line.text)])
     follower.start()
     with log.open("a") as file:
         print("one\ntw", end="", file=file, flush=True)
@@ -51,7 +68,9 @@ def test_it_follows_from_the_end_across_rotations(tmp_path: Path) -> None:
 
 def test_the_log_may_come_later(tmp_path: Path) -> None:
     lines: list[str] = []
-    follower = LogFollower(tmp_path / "torchserve.log", [lambda line: lines.append(line.text)])
+    follower = LogFollower(
+        tmp_path / "torchserve.log", Line.parse, [lambda line: lines.append(line.text)]
+    )
     follower.start()
     (tmp_path / "torchserve.log").write_text("one\n")
     wait_until(lambda: lines == ["one"])
@@ -61,7 +80,7 @@ def test_the_log_may_come_later(tmp_path: Path) -> None:
 def test_a_dismissed_listener_hears_nothing_more(tmp_path: Path) -> None:
     log, kept, dismissed = tmp_path / "torchserve.log", list[Line](), list[Line]()
     listener = dismissed.append
-    follower = LogFollower(log, [kept.append, listener])
+    follower = LogFollower(log, Line.parse, [kept.append, listener])
     follower.dismiss(listener)
     follower.start()
     log.write_text("one\n")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import psutil
 
+    from marina.serve.log import Line
+
 pytestmark = pytest.mark.slow
 
 Clients = tuple[Client, GrpcClient]
@@ -182,21 +184,24 @@ def test_a_log_folder_that_cannot_be_written(config: ServeConfig, tmp_path: Path
         pass
 
 
-def test_the_log_is_copied_in_the_foreground(
+def test_the_log_is_heard(
     config: ServeConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two models of one archive, the second by another name."""
     make_archive(tmp_path, minWorkers=2, maxWorkers=2)
     models = resolve(["stub-1.0.mar", "other=stub-1.0.mar"], tmp_path)
     log_dir = tmp_path / "logs %s & <ö>"
-    with running(config, models, log_dir=log_dir, foreground=True) as server:
+    lines: list[Line] = []
+    with running(config, models, log_dir=log_dir, echo=lines.append) as server:
         names = [(m["name"], m["workers"]) for m in _status(log_dir)["models"]]
         assert names == [("stub", 2), ("other", 2)]
         with Client(server.rest_url) as client:
             assert client.predict(b"x", model="other")[0].label == "class 1"
-    output = capfd.readouterr()
-    assert "[W-9000-stub_1.0-stdout] MODEL_LOG - Torch worker started." in output.err
-    assert output.out == ""
+    assert (output := capfd.readouterr()).out == output.err == ""
+    started = "INFO  [W-9000-stub_1.0-stdout] MODEL_LOG - Torch worker started."
+    assert any(line.as_text().endswith(f" {started}") for line in lines)
+    events = [json.loads(line) for line in (log_dir / "marina.log").read_text().splitlines()]
+    assert events[-1]["message"] == "stopped"
     assert "POST /predictions/other" in (log_dir / "access.log").read_text()
 
 
