@@ -21,7 +21,7 @@ from marina.serve import GatewayOptions, Server, resolve, running
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pictures import encode, quadrants
-from tiny import make_tiny_archive
+from tiny import tiny_archive
 
 from .conftest import gateway_config, wait_until
 
@@ -73,9 +73,8 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("measured")
-    handler = {"top_k": 3, "format": "stock", "explanations": True}
     for version in ("1.0", "2.0"):
-        make_tiny_archive(folder, version, handler=handler)
+        tiny_archive(folder, "tiny", version, explanations=True)
     config = gateway_config(folder)
     assert config.gateway is not None
     config = replace(config, gateway=GatewayOptions(config.gateway.metrics_port, explanations=True))
