@@ -11,12 +11,21 @@ from pathlib import Path
 
 import pytest
 from serve.conftest import free_config
+from typer.testing import CliRunner
 
+import marina.cli
 from marina.archive.archive import archive
 from marina.archive.store import ModelStore
+from marina.bench.search import Point
+from marina.bench.settings import Setting
+from marina.bench.sweep import Swept
+from marina.cli.app import app
+from marina.errors import LimitMissed
 from marina.recipe import read_recipe
 from marina.serve import Server, resolve, running
 from marina.train.run import Run
+
+from .conftest import made_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -108,6 +117,16 @@ def test_sweep_writes_the_best_into_the_recipe(untrained: Run, tmp_path: Path) -
     swept = json.loads((tmp_path / "swept" / "sweep.json").read_text())
     assert swept["best"]["batch_size"] == read_recipe(recipe).serve.batch_size
     assert (tmp_path / "swept" / "pareto.png").stat().st_size > 1000
-    done = marina(tmp_path, *words, "--for", "p99=1us")
-    assert done.returncode == 21
-    assert "none of 1 settings keeps p99=1us" in done.stderr
+
+
+def test_a_sweep_says_that_no_setting_keeps_the_limits(
+    untrained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Setting.of(untrained.recipe)
+    point = Point(own, made_up([10.0] * 100).summary, is_allowed=False)
+    monkeypatch.setattr("marina.bench.sweep.sweep", lambda *_: Swept(own, [point], "p99=1us"))
+    words = ["bench", "sweep", str(untrained.folder), "--for", "p99=1us"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+    assert isinstance(done.exception, LimitMissed)
+    assert done.exception.exit_code == 21
+    assert "none of 1 settings keeps p99=1us" in str(done.exception)

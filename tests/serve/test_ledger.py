@@ -79,23 +79,20 @@ def test_a_version_that_is_asked_for_by_name_is_not_taken_away(tmp_path: Path) -
     assert load.ledger.statuses == {200: load.ledger.sent}
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_workers_end_what_they_hold_before_they_are_taken_away(
-    tmp_path: Path, batch_size: int
-) -> None:
+def test_workers_end_what_they_hold_before_they_are_taken_away(tmp_path: Path) -> None:
     """TorchServe itself kills them with it."""
     store = tmp_path / "store"
-    put_into_store(store, "1.0", batchSize=batch_size, maxWorkers=3, stub={"answer_s": 0.2})
+    put_into_store(store, "1.0", batchSize=4, minWorkers=3, maxWorkers=3, stub={"answer_s": 0.1})
     config = free_config(store)
     with (
         running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs"),
         ManagementClient(config.management_url) as manager,
-        Load(config.rest_port, threads=8) as load,
+        Load(config.rest_port, threads=12) as load,
     ):
-        for goal, workers in enumerate((3, 1, 2, 1), start=1):
-            load.until(20 * goal)
+        for goal, workers in enumerate((2, 1), start=1):
+            load.until(40 * goal)
             manager.scale("stub", "1.0", workers)
-        load.until(100)
+        load.until(120)
     assert load.ledger.statuses == {200: load.ledger.sent}
 
 
