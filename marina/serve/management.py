@@ -43,6 +43,7 @@ class Condition:
 # TorchServe trips over a worker whose batch ends while it is scaled down, and answers 500 with the
 # words of a NullPointerException. Asked again, it does it.
 _TRIPPED = '"job" is null'
+_FULL = "ServiceUnavailableException"
 _SCALE_TRIES = 3
 _SCALE_AGAIN_S = 0.2
 
@@ -132,20 +133,23 @@ class Management:
             if worker["status"] == "READY"
         }
 
-    def describe_by_worker(self, name: str, version: str, timeout_s: float) -> int:
+    def describe_by_worker(self, name: str, version: str, timeout_s: float) -> bool:
         """Have a worker describe a version, which it does when it has nothing else to do.
 
         Returns:
-            The answer's status.
+            Whether a worker was asked: not if the queue is full.
 
         Raises:
-            Refused: None came.
+            Refused: No answer came.
         """
         path = f"/models/{quote(name)}/{quote(version)}"
         try:
-            return self._call("GET", path, {"customized": "true"}, timeout_s).status_code
+            response = self._call("GET", path, {"customized": "true"}, timeout_s)
         except httpx.HTTPError as err:
             raise Refused(f"TorchServe's management does not answer: {err}") from err
+        # A handler that cannot describe gives a 503 too, of another type.
+        is_full = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        return not (is_full and _FULL in response.text)
 
     def set_default(self, name: str, version: str) -> None:
         """Make a version the one that answers whoever names none.

@@ -9,7 +9,6 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from marina.errors import OperationRefused
@@ -24,7 +23,7 @@ _POLL_S = 0.01
 
 @contextmanager
 def parked(
-    lot: Path, workers: set[int], ask: Callable[[], int], timeout_s: float
+    lot: Path, workers: set[int], ask: Callable[[], bool], timeout_s: float
 ) -> Iterator[bool]:
     """Hold workers, none of which has a client's request, until the block ends.
 
@@ -33,7 +32,7 @@ def parked(
     Args:
         lot: See `handlers.parking.lot_of`.
         workers: Their process ids.
-        ask: Sends a DESCRIBE and waits for its answer's status.
+        ask: Sends a DESCRIBE and waits for its answer; False if the queue was full.
         timeout_s: How long the workers may take to end what they hold.
 
     Yields:
@@ -52,13 +51,13 @@ def parked(
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def _fill(lot: Path, workers: set[int], ask: Callable[[], Future[int]], timeout_s: float) -> bool:
+def _fill(lot: Path, workers: set[int], ask: Callable[[], Future[bool]], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     asked = ask()
     count = 1
     while not workers <= (held := {int(file.name) for file in lot.iterdir()}):
         if asked.done():
-            if asked.result() != HTTPStatus.SERVICE_UNAVAILABLE:  # its queue is not full
+            if asked.result():
                 return False
             asked = ask()
         elif len(held) == count:

@@ -81,19 +81,18 @@ def test_a_version_that_is_asked_for_by_name_is_not_taken_away(tmp_path: Path) -
 
 def test_workers_end_what_they_hold_before_they_are_taken_away(tmp_path: Path) -> None:
     """TorchServe itself kills them with it."""
-    store = tmp_path / "store"
-    put_into_store(store, "1.0", batchSize=4, minWorkers=3, maxWorkers=3, stub={"answer_s": 0.1})
-    config = free_config(store)
+    store, events = tmp_path / "store", list[str]()
+    put_into_store(store, "1.0", batchSize=2, minWorkers=3, maxWorkers=3)
+    config, models = free_config(store), resolve(["stub-1.0.mar"], store)
     with (
-        running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs"),
+        running(config, models, log_dir=tmp_path / "logs", on_event=events.append),
         ManagementClient(config.management_url) as manager,
-        Load(config.rest_port, threads=12) as load,
+        Load(config.rest_port, threads=8, body=b"sleep 0.3") as load,
     ):
-        for goal, workers in enumerate((2, 1), start=1):
-            load.until(40 * goal)
-            manager.scale("stub", "1.0", workers)
-        load.until(120)
+        load.until(8)
+        manager.scale("stub", "1.0", 1)
     assert load.ledger.statuses == {200: load.ledger.sent}
+    assert not [event for event in events if "knows no parking" in event]
 
 
 def test_a_worker_that_does_not_end_what_it_holds_stays(tmp_path: Path) -> None:
