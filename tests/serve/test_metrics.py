@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pictures import encode, quadrants
 from tiny import tiny_archive
 
+from tests.docker.promql import BUILT_IN, documented, metrics_of, queries, recorded
+
 from .conftest import gateway_config, wait_until
 
 pytestmark = pytest.mark.slow
@@ -223,3 +225,32 @@ def test_workers_warn_of_nothing(live: Live) -> None:
     said = [event["message"] for event in events if event["thread"].startswith("W-")]
     assert said
     assert [text for text in said if "Warning" in text] == []
+
+
+def names(text: str) -> set[str]:
+    """Give the names of all samples that a page has, or that its families would have."""
+    found = {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line[:1] != "#"}
+    for line in text.splitlines():
+        if line.startswith("# TYPE"):
+            _, _, name, kind = line.split()
+            parts = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+            found |= {name + part for part in parts}
+    return found
+
+
+def families(text: str) -> set[str]:
+    return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+
+
+def test_what_rules_and_dashboards_name_is_there(live: Live) -> None:
+    there = names(live.ours) | names(live.envoys) | recorded() | BUILT_IN
+    asked = [(where, name) for where, query in queries() for name in metrics_of(query)]
+    assert len(asked) > 100
+    assert [(where, name) for where, name in asked if name not in there] == []
+
+
+def test_what_the_page_documents_is_there_and_all_of_it(live: Live) -> None:
+    """Envoy's own, of which there are hundreds, are documented by Envoy."""
+    there = families(live.ours)
+    assert documented() <= there | families(live.envoys)
+    assert there <= documented()
