@@ -61,3 +61,7 @@ class UnsupportedImage(ImageError):
 
 class GoldenMismatch(RuntimeError):
     """A golden image whose answer here is not the one that the lab gave it."""
+
+
+class BackendUnavailable(RuntimeError):
+    """A model whose library is not installed, or was compiled for another machine."""

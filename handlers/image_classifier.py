@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from handlers import answer
+from handlers.backend import FILES
 from handlers.cores import usable_cores
 from handlers.device import choose_device
 from handlers.errors import ExplanationsOff, ImageError
@@ -25,8 +26,8 @@ from handlers.golden import Golden
 from handlers.image_spec import ImageSpec
 from handlers.labels import read_labels
 from handlers.layout import Layout, lay_out
+from handlers.loading import load_backend
 from handlers.metrics import report
-from handlers.model import load_model
 from handlers.options import Options, read_options
 from handlers.parking import park
 from handlers.pipeline import Loaded, Pipeline, graph_sizes, rank
@@ -53,7 +54,7 @@ class Request:
 
 
 class ImageClassifier:
-    """Classify images with the TorchScript model of one archive.
+    """Classify images with the model of one archive.
 
     TorchServe makes one for each worker, calls ``initialize`` once and then ``handle`` for each
     batch.
@@ -69,6 +70,7 @@ class ImageClassifier:
 
         Raises:
             GoldenMismatch: The worker's answers are not the lab's.
+            BackendUnavailable: The recipe's backend is not installed here.
             ValueError: The model folder or its configuration is not valid.
             OSError: A file is missing from the model folder.
         """
@@ -210,9 +212,17 @@ def _pipeline(folder: Path, context: Context, settings: Settings, batch_size: in
     _check_precision(settings.precision, device)
     layout = _lay_out(config, settings)
     torch.set_num_threads(layout.threads)
-    model = load_model(folder / "model.pt", spec, device, fusion=settings.fusion)
+    model = load_backend(
+        folder / FILES[settings.backend],
+        spec,
+        device,
+        backend=settings.backend,
+        precision=settings.precision,
+        fusion=settings.fusion,
+        threads=layout.threads,
+    )
     fused = settings.fusion and device.type == "cpu"
-    sizes = graph_sizes(batch_size, settings.precision, fused=fused)
+    sizes = graph_sizes(batch_size, settings.precision, settings.backend, fused=fused)
     return Pipeline(model, spec, settings.limits, device, layout.threads, sizes)
 
 

@@ -17,6 +17,7 @@ from handlers.preprocess import pixels
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from handlers.backend import Backend
     from handlers.image_spec import ImageLimits, ImageSpec
     from handlers.precision import Precision
 
@@ -138,24 +139,32 @@ class Pipeline:
         release_memory()
 
 
-def graph_sizes(batch_size: int, precision: Precision, *, fused: bool) -> tuple[int, ...]:
+def graph_sizes(
+    batch_size: int,
+    precision: Precision,
+    backend: Backend = "torchscript",
+    *,
+    fused: bool,
+) -> tuple[int, ...]:
     """Choose the batch sizes to compile; a batch of another size is cut into these.
 
     A graph that oneDNN fuses keeps a copy of the weights for each size. In fp32 that is the most
     memory and two sizes do: an image alone takes 8% longer than one of eight. In half precision
-    the weights are read as long as they are computed with, so that mates count.
+    the weights are read as long as they are computed with, so that mates count. The other
+    backends prepare each shape when it first comes, and lose a few percent to being cut.
 
     Args:
         batch_size: Most images of one batch.
         precision: Of the model.
+        backend: That computes it.
         fused: Whether oneDNN Graph fuses it.
 
     Returns:
         The largest first, down to 1.
     """
-    if not fused:
+    if backend == "torchscript" and not fused:
         return tuple(range(batch_size, 0, -1))
-    if precision == "fp32":
+    if backend == "torchscript" and precision == "fp32":
         return tuple(sorted({batch_size, 1}, reverse=True))
     powers = {1 << exponent for exponent in range(batch_size.bit_length())}
     return tuple(sorted({batch_size, *powers}, reverse=True))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
+from handlers.backend import BACKENDS, SUPPORTED, Backend, unsupported
 from handlers.image_spec import ImageLimits
 from handlers.options import AnswerFormat, Options
 from handlers.precision import PRECISIONS, Precision
@@ -27,6 +28,7 @@ class Settings:
         temperature: What logits are divided by before they become probabilities.
         threads: Of this worker; None shares the cores out among the workers.
         precision: In what numbers the model computes; it was exported so.
+        backend: Which library computes it; it was exported for that one.
         fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
         explanations: Whether ``/explanations`` is answered; one costs fifty predictions.
         max_pixels: See ``ImageLimits``.
@@ -38,6 +40,7 @@ class Settings:
     temperature: float = 1.0
     threads: int | None = None
     precision: Precision = "fp32"
+    backend: Backend = "torchscript"
     fusion: bool = True
     explanations: bool = False
     max_pixels: int = _DEFAULT_LIMITS.max_pixels
@@ -61,6 +64,10 @@ class Settings:
             raise ValueError(
                 f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
+        if self.precision not in SUPPORTED[self.backend]:
+            raise ValueError(unsupported(self.backend, self.precision))
         for name in ("fusion", "explanations"):
             if getattr(self, name) not in (True, False):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")

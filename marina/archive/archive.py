@@ -48,7 +48,9 @@ def archive(
     with tempfile.TemporaryDirectory(prefix="marina-archive-") as folder:
         scratch = Path(folder)
         stage(run, scratch / "staged")
-        content = build(name, version, scratch / "staged", run.metrics["finished"], scratch)
+        content = build(
+            name, version, scratch / "staged", run.model.name, run.metrics["finished"], scratch
+        )
         _write_provenance(run, version, content)
         archived = scratch / "archive.mar"
         zip_reproducibly(content, archived)
@@ -60,7 +62,7 @@ def stage(run: Run, folder: Path) -> None:
     handlers = _handlers_folder()
     extra = folder / "extra"
     extra.mkdir(parents=True)
-    shutil.copyfile(run.model, folder / "model.pt")
+    shutil.copyfile(run.model, folder / run.model.name)
     shutil.copyfile(handlers / "marina_entry.py", folder / "marina_entry.py")
     (folder / "model-config.yaml").write_text(model_config(run))
     (extra / "handlers").mkdir()
@@ -91,6 +93,7 @@ def model_config(run: Run) -> str:
             "temperature": run.temperature,
             "threads": serve.threads,
             "precision": serve.precision,
+            "backend": serve.backend,
             "fusion": json.loads((run.folder / "parity.json").read_text())["fusion"],
             "explanations": serve.explanations,
             **recipe.model_dump(mode="json")["serve"]["limits"],

@@ -22,14 +22,15 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 _ENTRY_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def build(name: str, version: str, staged: Path, created: str, scratch: Path) -> Path:
+def build(name: str, version: str, staged: Path, model: str, created: str, scratch: Path) -> Path:
     """Build the archive's content with torch-model-archiver.
 
     Args:
         name: Of the model.
         version: Of the model.
-        staged: Folder with ``model.pt``, ``marina_entry.py``, ``model-config.yaml`` and, in
+        staged: Folder with the model, ``marina_entry.py``, ``model-config.yaml`` and, in
             ``extra/``, everything else as it shall lie in the archive.
+        model: Name of the model's file.
         created: What the manifest says of its making.
         scratch: An empty folder to work in.
 
@@ -46,7 +47,7 @@ def build(name: str, version: str, staged: Path, created: str, scratch: Path) ->
         *(sys.executable, "-m", "model_archiver.model_packaging"),
         *("--model-name", name),
         *("--version", version),
-        *("--serialized-file", str(staged / "model.pt")),
+        *("--serialized-file", str(staged / model)),
         *("--handler", str(staged / "marina_entry.py")),
         *("--config-file", str(staged / "model-config.yaml")),
         *("--extra-files", str(staged / "extra")),

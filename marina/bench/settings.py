@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handlers.backend import FILES
 from handlers.cores import usable_cores
 from marina.archive.archive import archive
 from marina.archive.store import ModelStore
@@ -19,7 +20,7 @@ from marina.train.run import Run
 if TYPE_CHECKING:
     from handlers.precision import Precision
 
-_MADE_BY_EXPORT = {"recipe.yaml", "model.pt", "parity.json", "golden"}
+_MADE_BY_EXPORT = {"recipe.yaml", *FILES.values(), "parity.json", "golden"}
 _VERSION = "0-sweep"
 
 

@@ -84,8 +84,9 @@ def export(
     run: RunFolder,
     out: Annotated[Path | None, typer.Option(help="Where the model goes. Default: in RUN.")] = None,
     kind: Annotated[
-        Format, typer.Option("--format", help="`marina archive` packs TorchScript.")
-    ] = Format.torchscript,
+        Format | None,
+        typer.Option("--format", help="Default: what is served, which `marina archive` packs."),
+    ] = None,
 ) -> None:
     """Export a run and prove on real images that it answers as the network does."""
     from marina import display

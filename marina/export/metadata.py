@@ -12,8 +12,13 @@ KEY = "marina"  # ONNX's metadata and a state dict hold the document under this 
 FORMAT = 1
 
 
-def metadata(run: Run) -> str:
-    """Give the document as JSON: all that a program needs to use the model rightly."""
+def metadata(run: Run, *, normalizes: bool = False) -> str:
+    """Give the document as JSON: all that a program needs to use the model rightly.
+
+    Args:
+        run: Whose model it is.
+        normalizes: Whether the model normalizes its images itself.
+    """
     recipe = run.recipe
     return json.dumps(
         {
@@ -23,7 +28,11 @@ def metadata(run: Run) -> str:
             "image": recipe.image.as_dict(),
             "temperature": run.temperature,
             "architecture": recipe.architecture.model_dump(mode="json"),
-            "input": "float32 (N, C, crop, crop), normalized as image says",
+            "input": (
+                "uint8 (N, C, crop, crop)"
+                if normalizes
+                else "float32 (N, C, crop, crop), normalized as image says"
+            ),
             "output": "float32 (N, classes): logits; softmax of logits / temperature",
         },
         ensure_ascii=False,

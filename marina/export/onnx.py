@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from handlers.onnx_runtime import INPUT, OUTPUT
 from marina.errors import ExportError
 from marina.export.metadata import KEY, metadata
 from marina.export.program import BATCH, first_line
@@ -26,6 +27,8 @@ _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 def save(network: nn.Module, example: torch.Tensor, run: Run, file: Path) -> None:
     """Write the model, with ``images`` (N, C, crop, crop) in and ``logits`` (N, classes) out.
 
+    The images are of the example's type; a model of uint8 normalizes them itself.
+
     Raises:
         ExportError: A package is missing, or torch cannot translate the network.
     """
@@ -41,8 +44,8 @@ def save(network: nn.Module, example: torch.Tensor, run: Run, file: Path) -> Non
             program: Any = torch.onnx.export(
                 network,
                 (example,),
-                input_names=["images"],
-                output_names=["logits"],
+                input_names=[INPUT],
+                output_names=[OUTPUT],
                 dynamic_shapes=(BATCH,),
                 dynamo=True,
                 verbose=False,
@@ -50,7 +53,7 @@ def save(network: nn.Module, example: torch.Tensor, run: Run, file: Path) -> Non
     except RuntimeError as err:
         name = run.recipe.architecture.name
         raise ExportError(f"torch cannot write {name} as ONNX: {first_line(err)}") from err
-    program.model.metadata_props[KEY] = metadata(run)
+    program.model.metadata_props[KEY] = metadata(run, normalizes=example.dtype == torch.uint8)
     program.save(file)
 
 
@@ -61,7 +64,7 @@ def load(file: Path, _: Run) -> Callable[[torch.Tensor], torch.Tensor]:
     session = InferenceSession(file, providers=["CPUExecutionProvider"])
 
     def answer(images: torch.Tensor) -> torch.Tensor:
-        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
         return torch.from_numpy(logits)  # (N, classes)
 
     return answer

@@ -87,17 +87,32 @@ def _lower(network: nn.Module, recipe: Recipe, precision: Precision) -> nn.Modul
         ) from err
 
 
-def _quantize(network: nn.Module, recipe: Recipe) -> nn.Module:
+def calibration_batches(recipe: Recipe) -> Iterator[torch.Tensor]:
+    """Give training images to calibrate int8 on, showing the progress.
+
+    Yields:
+        Pixels (N, C, crop, crop), uint8.
+
+    Raises:
+        DataError: There are none.
+    """
     images = evenly_spaced(read_split(recipe.data, "train"), CALIBRATION_IMAGES)
+    starts = range(0, len(images.files), CALIBRATION_BATCH)
+    with progress_bar("calibrate", len(starts)) as bar:
+        for start in starts:
+            files = images.files[start : start + CALIBRATION_BATCH]
+            pixels = [load_pixels(f.read_bytes(), recipe.image, recipe.serve.limits) for f in files]
+            yield torch.stack(pixels)  # (N, C, H, W)
+            bar.advance()
+
+
+def _quantize(network: nn.Module, recipe: Recipe) -> nn.Module:
     torch.backends.quantized.engine = QUANTIZATION_ENGINE
     mapping = get_default_qconfig_mapping(QUANTIZATION_ENGINE)
-    spec = recipe.image
-    pixels = [load_pixels(file.read_bytes(), spec, recipe.serve.limits) for file in images.files]
-    batches = torch.split(torch.stack(pixels), CALIBRATION_BATCH)  # each (N, C, H, W)
-    prepared = quantize_fx.prepare_fx(network, mapping, (normalize(batches[0][:1], spec),))
-    with progress_bar("calibrate", len(batches)) as bar:
-        for batch in batches:
-            prepared(normalize(batch, spec))
-            bar.advance()
+    batches = list(calibration_batches(recipe))
+    example = normalize(batches[0][:1], recipe.image)
+    prepared = quantize_fx.prepare_fx(network, mapping, (example,))
+    for batch in batches:
+        prepared(normalize(batch, recipe.image))
     quantized: nn.Module = quantize_fx.convert_fx(prepared)
     return quantized

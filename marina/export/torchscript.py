@@ -1,7 +1,8 @@
-"""Export to TorchScript: traced or scripted, proved on real images, then written.
+"""Export what is served, TorchScript unless the recipe says otherwise, proved on real images.
 
-The module is saved unfrozen and takes normalized images: freezing turns weights into constants of
-the device at hand. The handler freezes it on its own device, with the normalization in front.
+TorchScript is traced or scripted, saved unfrozen, and takes normalized images: freezing turns
+weights into constants of the device at hand. The handler freezes it on its own device, with the
+normalization in front.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from handlers.cores import usable_cores
-from handlers.model import load_model
+from handlers.errors import BackendUnavailable
+from handlers.loading import load_backend
 from handlers.pipeline import Pipeline, graph_sizes
 from marina.errors import ExportError, ParityError
+from marina.export import backends
 from marina.export.golden import write_golden
 from marina.export.images import evenly_spaced
 from marina.export.metadata import extra_files
@@ -40,7 +43,7 @@ _CPU = torch.device("cpu")
 
 
 def export(run: Run, out: Path | None = None) -> Parity:
-    """Write ``model.pt``, ``parity.json`` beside it, and the run's golden images.
+    """Write the model that is served, ``parity.json`` beside it, and the run's golden images.
 
     Args:
         run: A finished run.
@@ -48,7 +51,7 @@ def export(run: Run, out: Path | None = None) -> Parity:
 
     Raises:
         ParityError: The exported model answers differently; no model is written.
-        ExportError: The network cannot be rewritten for the recipe's precision.
+        ExportError: The network cannot be had in the recipe's precision, or for its backend.
         DataError: There are no images to prove it on, or none to calibrate int8 on.
     """
     out = out or run.model
@@ -57,12 +60,12 @@ def export(run: Run, out: Path | None = None) -> Parity:
     logits = infer(network, images, run.recipe)  # (images, classes)
     agreement = check_decoding(logits, network, images, run.recipe)
     with whole_file(out) as file:
-        with quiet_torch():
-            torch.jit.save(compiled(network, run.recipe), file, _extra_files=extra_files(run))
+        _save(network, run, file)
         served = serve(file, images, run.recipe)
         parity = check_parity(logits, served.logits, images, run.recipe.serve)
     record = {
         **parity.as_dict(),
+        "backend": run.recipe.serve.backend,
         "torchscript": run.recipe.serve.torchscript,
         "fusion": served.fusion,
         "exact_decode_agreement": agreement,
@@ -74,6 +77,14 @@ def export(run: Run, out: Path | None = None) -> Parity:
     golden = logits if parity.precision == "fp32" else served.logits
     write_golden(run.folder / "golden", images, golden, parity)
     return parity
+
+
+def _save(network: nn.Module, run: Run, file: Path) -> None:
+    if run.recipe.serve.backend != "torchscript":
+        backends.save(network, run, file)
+        return
+    with quiet_torch():
+        torch.jit.save(compiled(network, run.recipe), file, _extra_files=extra_files(run))
 
 
 def compiled(network: nn.Module, recipe: Recipe) -> torch.jit.ScriptModule:
@@ -103,6 +114,7 @@ def is_exported(run: Run) -> bool:
             parity["checkpoint_sha256"] == sha256_file(run.checkpoint)
             and parity["model_sha256"] == sha256_file(run.model)
             and parity["precision"] == run.recipe.serve.precision
+            and parity.get("backend", "torchscript") == run.recipe.serve.backend
             and parity["torchscript"] == run.recipe.serve.torchscript
             and parity["temperature"] == run.temperature
             and (run.folder / "golden" / "golden.json").is_file()
@@ -151,7 +163,8 @@ class Served(NamedTuple):
 
 def serve(file: Path, images: Split, recipe: Recipe) -> Served:
     """Answer images as a worker on the CPU does, fused if the model can be."""
-    if recipe.serve.precision == "int8":  # quantized operations are not oneDNN Graph's
+    if recipe.serve.backend != "torchscript" or recipe.serve.precision == "int8":
+        # Quantized operations are not oneDNN Graph's.
         return Served(_answer(file, images, recipe, fusion=False), fusion=False)
     fused = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
     try:
@@ -168,8 +181,19 @@ def serve(file: Path, images: Split, recipe: Recipe) -> Served:
 
 def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool) -> torch.Tensor:
     threads, size = usable_cores(), recipe.serve.batch_size
-    sizes = graph_sizes(size, recipe.serve.precision, fused=fusion)
-    model = load_model(file, recipe.image, _CPU, fusion=fusion)
+    sizes = graph_sizes(size, recipe.serve.precision, recipe.serve.backend, fused=fusion)
+    try:
+        model = load_backend(
+            file,
+            recipe.image,
+            _CPU,
+            backend=recipe.serve.backend,
+            precision=recipe.serve.precision,
+            fusion=fusion,
+            threads=threads,
+        )
+    except BackendUnavailable as err:
+        raise ExportError(str(err)) from err
     pipeline = Pipeline(model, recipe.image, recipe.serve.limits, _CPU, threads, sizes)
     logits = []
     with progress_bar("parity", len(images.files)) as bar:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from handlers.preprocess import normalize
+from marina.errors import ExportError
 from marina.export import onnx, program, state_dict, torchscript
 from marina.export.format import Format
 from marina.export.images import evenly_spaced
@@ -50,22 +51,28 @@ WRITERS = {
 }
 
 
-def default_file(run: Run, kind: Format) -> Path:
+def default_file(run: Run, kind: Format | None) -> Path:
     """Give where a format goes unless told otherwise."""
-    return run.model if kind is Format.torchscript else run.folder / WRITERS[kind].file
+    return run.folder / WRITERS[kind].file if kind in WRITERS else run.model
 
 
-def export(run: Run, kind: Format, out: Path | None = None) -> Parity:
+def export(run: Run, kind: Format | None, out: Path | None = None) -> Parity:
     """Export a run in a format, and write ``parity-<format>.json`` beside it.
 
-    TorchScript, which `marina archive` packs, writes ``parity.json`` and the golden images.
+    None is what the recipe's backend serves and `marina archive` packs, TorchScript unless it says
+    otherwise; then ``parity.json`` and the golden images are written.
 
     Raises:
         ParityError: The export answers differently; nothing is written.
         ExportError: The network cannot be exported so, or a package is missing.
         DataError: There are no images to prove it on.
     """
-    if kind is Format.torchscript:
+    if kind is Format.torchscript and run.recipe.serve.backend != "torchscript":
+        raise ExportError(
+            f"the recipe serves with {run.recipe.serve.backend}: leave out --format to export "
+            "that, or train with serve.backend=torchscript"
+        )
+    if kind is None or kind is Format.torchscript:
         return torchscript.export(run, out)
     writer = WRITERS[kind]
     out = out or default_file(run, kind)

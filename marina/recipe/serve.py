@@ -7,6 +7,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic import PositiveInt
 
+from handlers.backend import SUPPORTED, Backend, unsupported
 from handlers.image_spec import ImageLimits
 from handlers.precision import Precision
 from marina.recipe.section import Fraction, Section
@@ -33,6 +34,11 @@ class Serve(Section):
         precision: In what numbers the exported model computes. ``bf16``, ``fp16`` and ``int8`` are
             faster where the processor has instructions for them, see ``marina doctor``. int8 is
             calibrated on training images and runs on CPUs only.
+        backend: Which library computes the model. ``torchscript`` is torch's own and runs anywhere.
+            ``onnxruntime`` and ``openvino`` need their package where the model is exported and
+            where it is served; ``inductor`` needs a C++ compiler at the export, and serves on
+            processors like that machine's. These three are for CPUs. Which precisions each has
+            stands in ``handlers/backend.py``.
         torchscript: How the export becomes TorchScript: ``trace`` records what the network does to
             one batch; ``script`` compiles its source, for a network whose way depends on the image.
             Goes with fp32 only.
@@ -52,13 +58,22 @@ class Serve(Section):
     top_k: PositiveInt = 5
     format: Literal["stock", "detailed"] = "stock"
     precision: Precision = "fp32"
+    backend: Backend = "torchscript"
     torchscript: Literal["trace", "script"] = "trace"
     max_accuracy_loss: Fraction = 0.01
     explanations: bool = False
     limits: ImageLimits = ImageLimits()
 
     @pydantic.model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        if self.precision not in SUPPORTED[self.backend]:
+            raise ValueError(unsupported(self.backend, self.precision))
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _check_torchscript(self) -> Self:
+        if self.torchscript == "script" and self.backend != "torchscript":
+            raise ValueError("`torchscript: script` goes with `backend: torchscript` only")
         if self.torchscript == "script" and self.precision != "fp32":
             raise ValueError("`torchscript: script` goes with `precision: fp32`; others are traced")
         return self

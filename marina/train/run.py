@@ -25,6 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handlers.backend import FILES
 from marina.errors import TrainError
 from marina.files import sha256_file, whole_file, write_whole
 from marina.recipe import Recipe, read_recipe
@@ -105,8 +106,8 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """Where ``marina export`` puts TorchScript."""
-        return self.folder / "model.pt"
+        """Where ``marina export`` puts what is served."""
+        return self.folder / FILES[self.recipe.serve.backend]
 
     @cached_property
     def recipe(self) -> Recipe:
