@@ -15,6 +15,8 @@ from marina.bench.images import photographs
 
 # What the servers of Marina's own are set to; see `marina bench sweep`.
 SERVE = {"workers": usable_cores(), "batch_size": 8, "max_batch_delay_ms": 1}
+# Triton's Python backend is linked to one version's library, which is in the wheel of that version.
+PYTHONS = {"triton": "3.12"}
 
 
 def install(environment: str, work: Path) -> None:
@@ -27,7 +29,7 @@ def install(environment: str, work: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin")
     uv = uv or shutil.which("uv") or "uv"
-    _run(uv, "venv", "-q", "--python", "3.11", str(folder))
+    _run(uv, "venv", "-q", "--python", PYTHONS.get(environment, "3.11"), str(folder))
     python = str(folder / "bin" / "python")
     _run(
         uv, "pip", "install", "-q", "--python", python,
@@ -81,6 +83,7 @@ def _archive(precision: str, work: Path) -> None:
         "name": name,
         "architecture.weights": "null",
         "data.root": work / "photographs",
+        "data.splits": "{train: test}",  # the two photographs calibrate int8, too
         "serve.precision": precision,
         # Random weights give near ties, which a rounding may turn.
         "serve.max_accuracy_loss": 0.99,
