@@ -22,6 +22,7 @@ from marina.cli import (  # noqa: F401 - they hang their verbs on app
     serving,
     split,
     store,
+    top,
     understanding,
 )
 from marina.cli.app import app

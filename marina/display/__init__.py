@@ -12,6 +12,7 @@ from marina.display.runs import run_comparison, runs
 from marina.display.serving import outcomes, server
 from marina.display.split import split_check, splits
 from marina.display.store import stored, verified
+from marina.display.top import monitor
 from marina.display.understanding import explanations, operations, summary
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "inspection",
     "leaks",
     "models",
+    "monitor",
     "operations",
     "outcomes",
     "output",

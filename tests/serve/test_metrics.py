@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
+import marina.cli  # noqa: F401 - it hangs the verbs on app
+from marina.cli.app import app
 from marina.client import Client, GrpcClient
 from marina.client.management import ManagementClient
 from marina.errors import BadImage, ModelNotFound
@@ -79,23 +88,24 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         tiny_archive(folder, "tiny", version, explanations=True)
     config = gateway_config(folder)
     assert config.gateway is not None
-    config = replace(config, gateway=GatewayOptions(config.gateway.metrics_port, explanations=True))
+    options = GatewayOptions(config.gateway.metrics_port, explanations=True)
+    config = replace(config, gateway=options, tokens=True)
     models = resolve(["tiny-1.0.mar", "tiny-2.0.mar"], folder)
     with running(config, models, log_dir=folder / "logs") as server:
         use(server)
         with httpx.Client(trust_env=False, timeout=30) as http:
             wait_until(lambda: is_counted(http.get(server.metrics_url).text), 60)
             ours = http.get(server.metrics_url).text
-            envoys = http.get(f"http://127.0.0.1:{config.gateway.metrics_port}/metrics").text
+            envoys = http.get(f"http://127.0.0.1:{options.metrics_port}/metrics").text
         yield Live(server, ours, envoys)
 
 
 def use(server: Server) -> None:
     """Ask it so that each metric has something to count: `ANSWERS`, and as many copies."""
     with (
-        Client(server.rest_url) as rest,
-        GrpcClient(server.grpc_target) as over_grpc,
-        ManagementClient(server.management_url) as manager,
+        Client(server.rest_url, token=server.token) as rest,
+        GrpcClient(server.grpc_target, token=server.token) as over_grpc,
+        ManagementClient(server.management_url, token=server.token) as manager,
     ):
         manager.set_split("tiny", {"1.0": 100, "2.0": 0}, shadow={"2.0": 100})
         for number in range(COPIES // 2):
@@ -182,6 +192,76 @@ def test_how_the_server_is(live: Live) -> None:
     assert live.of("marina_repairs_total") == 0
     assert live.of("process_resident_memory_bytes") > 1e7
     assert live.of("ts_inference_requests_total", model_version="2.0") >= 4
+
+
+@pytest.fixture
+def load(live: Live) -> Iterator[None]:
+    """Have somebody ask, rightly and wrongly, while a test runs."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        with Client(live.server.rest_url, token=live.server.token) as client:
+            while not stop.wait(0.02):
+                client.predict(IMAGE, "tiny")
+                with pytest.raises(BadImage):
+                    client.predict(b"no image", "tiny", "2.0")
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    yield
+    stop.set()
+    asker.join()
+
+
+def top(live: Live, *words: str) -> str:
+    done = CliRunner().invoke(app, ["top", "--metrics-url", live.server.metrics_url, *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.usefixtures("load")
+def test_top_gives_a_sample_and_needs_no_token(live: Live) -> None:
+    sample = json.loads(top(live, "--json"))
+    assert (sample["is_ready"], sample["clock"], sample["repairs"]) == (True, "gateway", 0)
+    assert sample["requests_per_s"] > 0
+    assert sample["errors_per_s"].keys() == {"bad_request"}
+    one, two = sample["versions"]
+    assert (one["version"], one["is_default"], one["split_percent"]) == ("1.0", True, 100)
+    assert one["errors_per_s"] == {}
+    assert 0 < one["p50_ms"] <= one["p99_ms"]
+    assert two["errors_per_s"].keys() == {"bad_request"}
+    for version in sample["versions"]:
+        assert (version["workers_ready"], version["workers_wanted"]) == (1, 1)
+        assert 1 <= version["batch_size"] <= version["batch_limit"] == 4
+        assert version["queue_limit"] == 100
+
+
+@pytest.mark.usefixtures("load")
+def test_top_draws_a_table(live: Live) -> None:
+    drawn = top(live, "--once")
+    assert "requests/s" in drawn
+    assert "bad_request" in drawn
+
+
+@pytest.mark.usefixtures("load")
+def test_top_draws_until_ctrl_c(live: Live) -> None:
+    """In a real terminal of its own."""
+    mine, its = pty.openpty()
+    command = [str(Path(sys.prefix) / "bin" / "marina"), "top", "--interval", "0.1"]
+    process = subprocess.Popen(
+        [*command, "--metrics-url", live.server.metrics_url],
+        stdin=its, stdout=its, stderr=its, env={**os.environ, "COLUMNS": "140", "LINES": "20"},
+    )  # fmt: skip
+    os.close(its)
+    seen = b""
+    while seen.count(b"bad_request") < 2:  # drawn, and drawn again
+        seen += os.read(mine, 65536)
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # so Linux says that the terminal's other end is closed
+        while True:
+            os.read(mine, 65536)
+    os.close(mine)
+    assert process.wait(30) == 0
 
 
 def test_each_series_is_there_once(live: Live) -> None:
