@@ -11,13 +11,13 @@ REPO = Path(__file__).parent.parent
 FOUNDATION = {"errors", "files", "progress", "recipe"}
 MAY_IMPORT = {
     "client": {"errors"},
-    "gateway": {"errors", "files"},
+    "gateway": {"child", "errors", "files"},
     "train": FOUNDATION,
     "evaluation": FOUNDATION | {"train"},
     "understanding": FOUNDATION | {"train", "evaluation"},
     "export": FOUNDATION | {"train"},
     "archive": FOUNDATION | {"train", "export"},
-    "serve": FOUNDATION | {"archive", "client", "gateway"},
+    "serve": FOUNDATION | {"archive", "child", "client", "gateway"},
     "bench": FOUNDATION | {"archive", "client", "export", "predict", "serve", "train"},
     "rollout": FOUNDATION | {"archive", "client", "gateway", "serve"},
     "k8s": FOUNDATION | {"rollout"},

@@ -6,10 +6,8 @@ import contextlib
 import shutil
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
-from handlers.parking import lot_of
 from marina.errors import ServeError
 from marina.serve.activity import Activity
 from marina.serve.drain import QUIET_S, drain
@@ -18,7 +16,7 @@ from marina.serve.java import find_java
 from marina.serve.keys import KeyFile
 from marina.serve.log import LOG_FILE, Line, LogFollower
 from marina.serve.management import Management, Refused
-from marina.serve.parking import parked
+from marina.serve.parking import scale_between_batches
 from marina.serve.readiness import check_golden, wait_for_workers
 from marina.serve.torchserve import TorchServe
 from marina.serve.workspace import Workspace
@@ -200,21 +198,14 @@ class Engine:
         Raises:
             ServeError: TorchServe does not do it, or a worker does not end what it holds.
         """
-        name, version = served.name, served.version
-        dead = self.activity.of(name, version).given_up if workers else 0
-        excess = self.management.ready_workers(name, version, after=workers + dead)
-        if not excess:
-            self.management.scale(name, version, workers + dead)
-            return
-        lot, timeout_s = lot_of(self._room.parking, name, version), self.config.drain_timeout_s
-        ask = partial(self.management.describe_by_worker, name, version, 2 * timeout_s)
-        with parked(lot, excess, ask, timeout_s) as are_held:
-            if not are_held:
-                self._on_event(
-                    f"{served}: its handler knows no parking, so batches that its workers hold "
-                    "may fail"
-                )
-            self.management.scale(name, version, workers + dead)
+        dead = self.activity.of(served.name, served.version).given_up if workers else 0
+        is_safe = scale_between_batches(
+            self.management, self._room.parking, served, workers + dead, self.config.drain_timeout_s
+        )
+        if not is_safe:
+            self._on_event(
+                f"{served}: its handler knows no parking; batches that its workers held may fail"
+            )
 
     def unload(self, served: Served) -> None:
         """Unregister a version, and remove what TorchServe left of it."""

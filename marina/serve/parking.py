@@ -9,8 +9,10 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from handlers.parking import lot_of
 from marina.errors import OperationRefused
 
 if TYPE_CHECKING:
@@ -18,22 +20,52 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from marina.serve.management import Management
+    from marina.serve.served import Served
+
 _POLL_S = 0.01
 
 
+def scale_between_batches(
+    management: Management, folder: Path, served: Served, workers: int, timeout_s: float
+) -> bool:
+    """Set the number of a version's workers, while those that go hold no client's request.
+
+    Args:
+        management: Of the TorchServe.
+        folder: What `handlers.parking.VARIABLE` names.
+        served: The version.
+        workers: The number.
+        timeout_s: How long those that go may take to end what they hold.
+
+    Returns:
+        Whether no request was cut; perhaps one was if the handler knows nothing of parking.
+
+    Raises:
+        ServeError: TorchServe does not do it, or a worker does not end what it holds.
+    """
+    name, version = served.name, served.version
+    excess = management.ready_workers(name, version, after=workers)
+    if not excess:
+        management.scale(name, version, workers)
+        return True
+    ask = partial(management.describe_by_worker, name, version, 2 * timeout_s)
+    with _parked(lot_of(folder, name, version), excess, ask, timeout_s) as are_held:
+        management.scale(name, version, workers)
+    return are_held
+
+
 @contextmanager
-def parked(
+def _parked(
     lot: Path, workers: set[int], ask: Callable[[], bool], timeout_s: float
 ) -> Iterator[bool]:
-    """Hold workers, none of which has a client's request, until the block ends.
-
-    TorchServe gives each request to whichever worker is free, so others may be held with them.
+    """Hold workers, and maybe others: TorchServe gives a request to whichever worker is free.
 
     Args:
         lot: See `handlers.parking.lot_of`.
         workers: Their process ids.
         ask: Sends a DESCRIBE and waits for its answer; False if the queue was full.
-        timeout_s: How long the workers may take to end what they hold.
+        timeout_s: How long they may take to end what they hold.
 
     Yields:
         Whether they are held; False if their handler knows nothing of parking.

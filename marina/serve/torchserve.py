@@ -6,18 +6,15 @@ signals on, and keeps one pid file for the whole temporary folder.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handlers.parking import VARIABLE as PARKING
 from handlers.record import VARIABLE as COUNTS_BATCHES
+from marina.child import Child
 from marina.errors import ServeError
 from marina.serve.java import Java, java_command
 
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marina.serve.workspace import Workspace
-
-_TETHER = Path(__file__).with_name("tether.py")
-_POLL_S = 0.05
 
 # TorchServe obeys these over its configuration, and Python's own would come before the archive's
 # modules.
@@ -61,28 +55,21 @@ class TorchServe:
             *("-s", str(workspace.store)),
             "-ncs",  # no snapshots: on a full disk they are torn, and the next start obeys them
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     def start(self) -> None:
-        """Start it, in a process group of its own that a terminal's Ctrl-C does not reach.
-
-        On Linux it dies with the thread that calls this, even if that is killed.
-        """
-        with self._workspace.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self._command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=self._workspace.folder,
-                env=_environment(self._workspace),
-                start_new_session=True,
-            )
+        """Start it."""
+        self._child = Child(
+            self._command,
+            self._workspace.output,
+            folder=self._workspace.folder,
+            environment=_environment(self._workspace),
+        )
 
     @property
     def is_running(self) -> bool:
         """Whether Java runs."""
-        return self._process is not None and self._process.poll() is None
+        return self._child is not None and self._child.is_running
 
     def check(self) -> None:
         """Raise if Java has ended.
@@ -90,37 +77,21 @@ class TorchServe:
         Raises:
             ServeError: It has; ``details`` holds what it said.
         """
-        if self._process is None or self._process.poll() is None:
+        if self._child is None or self._child.end is None:
             return
-        code = self._process.returncode
-        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         said = self._output()
         reason = next((f": {line}" for line in said if _is_reason(line)), "")
-        raise ServeError(f"TorchServe {end}{reason}", details="\n".join(said))
+        raise ServeError(f"TorchServe {self._child.end}{reason}", details="\n".join(said))
 
     def stop(self, timeout_s: float, is_forced: Callable[[], bool]) -> None:
-        """End it and everything that it started.
-
-        Args:
-            timeout_s: How long it may take to end by itself.
-            is_forced: Asked meanwhile; true ends it at once.
-        """
-        if self._process is None:
-            return
-        if self.is_running:
-            self._process.terminate()
-        deadline = time.monotonic() + timeout_s
-        while self.is_running and time.monotonic() < deadline and not is_forced():
-            time.sleep(_POLL_S)
-        self.kill()
+        """End it and everything that it started, see `Child.stop`."""
+        if self._child is not None:
+            self._child.stop(timeout_s, is_forced)
 
     def kill(self) -> None:
         """Kill it and everything that it started."""
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):  # nobody is left
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._child is not None:
+            self._child.kill()
 
     def _output(self) -> list[str]:
         text = self._workspace.output.read_text(errors="replace")
