@@ -61,3 +61,11 @@ def kept(policy: str, versions: Iterable[str], default: str) -> set[str]:
         return set(versions)
     others = sorted((v for v in versions if v != default), key=precedence, reverse=True)
     return {default, *others[: int(number) - 1]}
+
+
+def restored(policy: str, versions: Iterable[str], default: str) -> set[str]:
+    """Say which versions of the index a policy serves at a start; not for `specific`."""
+    versions = set(versions) | {default}
+    if policy == LATEST:
+        return {highest(versions)}
+    return kept(policy, versions, default)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from marina.archive.store import ModelStore
 from marina.errors import ServeError
-from marina.serve.fleet import restored
-from marina.serve.policy import LATEST, SPECIFIC, highest
+from marina.serve.policy import LATEST, SPECIFIC, highest, restored
 from marina.serve.served import from_entry, resolve
 from marina.serve.state import State, StateFile, as_asked, state_of
 

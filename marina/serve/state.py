@@ -128,6 +128,22 @@ def as_asked(served: Served) -> VersionState:
     )
 
 
+def as_wanted(
+    served: Served,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    max_batch_delay_ms: int | None = None,
+) -> VersionState:
+    """Give a version as its archive asks to be served, but for what is given."""
+    given = {
+        "workers": workers,
+        "batch_size": batch_size,
+        "max_batch_delay_ms": max_batch_delay_ms,
+    }
+    changes = {key: value for key, value in given.items() if value is not None}
+    return VersionState.model_validate({**as_asked(served).model_dump(), **changes})
+
+
 def state_of(models: Iterable[Served]) -> State:
     """Give the state of models that are served as their archives ask, the defaults first."""
     state = State(models={})
