@@ -135,5 +135,5 @@ def _marina(precision: str, work: Path) -> Contestant:
     ports = ("rest", "grpc", "management", "grpc-management", "metrics")
     for number, port in enumerate(ports):
         words += [f"--{port}-port", f"{{port+{number}}}"]
-    words += ["--log-dir", "{scratch}/logs"]
+    words += ["--log-dir", "{scratch}/logs", "--no-tokens"]
     return Contestant("Marina", precision, tuple(words), raw(f"/predictions/{name}"))

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -42,7 +42,6 @@ from marina.files import write_whole
 
 START_TIMEOUT_S = 180.0
 WARMUP_S = 1.0
-SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ class Plan:
         sizes: Of the photographs.
         users: Closed loops of so many clients.
         minutes: When to stop going round.
+        seconds: Of each measurement.
     """
 
     sizes: tuple[str, ...]
     users: tuple[int, ...]
     minutes: float
+    seconds: float = 2.0
 
 
 QUICK = Plan(("photo-640",), (8, 32), 9)
@@ -72,6 +73,8 @@ def main() -> None:
     """Prepare, go round, report."""
     options = _options()
     plan = FULL if options.full else QUICK
+    changed = {"seconds": options.seconds, "minutes": options.minutes, "users": options.users}
+    plan = replace(plan, **{key: value for key, value in changed.items() if value})
     work: Path = options.work
     if options.fresh:
         shutil.rmtree(work / "cells", ignore_errors=True)
@@ -79,7 +82,7 @@ def main() -> None:
     failures = prepare(everyone, work)
     runnable = [c for c in everyone if c.key not in failures]
     with LoadGenerator() as generator:
-        failures |= go_round(generator, runnable, plan, options.minutes or plan.minutes, work)
+        failures |= go_round(generator, runnable, plan, work)
     write_report(everyone, plan.sizes, plan.users, failures, work, options.docs)
     print(f"{options.docs}/benchmarks.md")
 
@@ -103,10 +106,10 @@ def prepare(everyone: list[Contestant], work: Path) -> dict[str, str]:
 
 
 def go_round(
-    generator: LoadGenerator, everyone: list[Contestant], plan: Plan, minutes: float, work: Path
+    generator: LoadGenerator, everyone: list[Contestant], plan: Plan, work: Path
 ) -> dict[str, str]:
     """Measure everyone in rounds of changing order until the time is up."""
-    deadline = time.monotonic() + 60 * minutes
+    deadline = time.monotonic() + 60 * plan.minutes
     failures: dict[str, str] = {}
     number = 0
     while time.monotonic() < deadline and len(failures) < len(everyone):
@@ -118,7 +121,7 @@ def go_round(
                 continue
             say(f"round {number + 1}: {contestant.title}")
             try:
-                measure_cells(generator, contestant, cells, number, work)
+                measure_cells(generator, contestant, cells, number, plan.seconds, work)
             except (Failure, MarinaError) as err:
                 failures[contestant.key] = str(err)
                 say(f"  failed: {err}")
@@ -144,13 +147,14 @@ def measure_cells(
     contestant: Contestant,
     cells: list[tuple[str, int]],
     number: int,
+    seconds: float,
     work: Path,
 ) -> None:
     """Start a server, measure it, stop it."""
     with served(contestant) as (url, pid):
         wait_until_ready(generator, contestant, url, pid, cells[0][0], work)
         for size, users in cells:
-            load = load_for(contestant, url, size, users, work)
+            load = load_for(contestant, url, size, users, seconds, work)
             images = ImageSet(size, load.images)
             result = measure(
                 generator, load, images, roots=lambda: [pid], title=f"{size} × {users}"
@@ -166,13 +170,15 @@ def keep(result: Result, folder: Path) -> None:
     write_whole(folder / "result.json", json.dumps(document))
 
 
-def load_for(contestant: Contestant, url: str, size: str, users: int, work: Path) -> Load:
+def load_for(
+    contestant: Contestant, url: str, size: str, users: int, seconds: float, work: Path
+) -> Load:
     """Give the load of one cell."""
     return Load(
         url,
         bodies(contestant, size, work),
         users=users,
-        duration_s=SECONDS,
+        duration_s=seconds,
         warmup_s=WARMUP_S,
         path=contestant.wire.path,
         headers=contestant.wire.headers,
@@ -216,7 +222,7 @@ def wait_until_ready(
 ) -> None:
     """Wait for the first right answer."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    load = load_for(contestant, url, size, 1, work)
+    load = load_for(contestant, url, size, 1, WARMUP_S, work)
     status, body = 0, ""
     while time.monotonic() < deadline:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -264,6 +270,8 @@ def _options() -> argparse.Namespace:
     size.add_argument("--quick", action="store_true", help="one size, two loads (the default)")
     size.add_argument("--full", action="store_true", help="three sizes, three loads")
     parser.add_argument("--minutes", type=float, help="when to stop going round")
+    parser.add_argument("--seconds", type=float, help="of each measurement, 2 unless told")
+    parser.add_argument("--users", type=int, nargs="+", help="closed loops of so many clients")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a server")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
