@@ -98,7 +98,6 @@ def test_fast_decoding_has_the_top1_of_exact_decoding(trained: nn.Module, scale:
     right = (of_exact.argmax(1) == parts).float().mean()
     agreement = (of_exact.argmax(1) == of_fast.argmax(1)).float().mean()
     moved = (of_exact - of_fast).abs().max() / of_exact.std()
-    print(right, agreement, moved)
     assert right > 0.9  # else agreement says nothing
     assert agreement >= 0.99
     assert moved < 0.08  # of the spread; shrinking to half of the target moves them by 0.17
