@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +25,9 @@ import marina.cli  # noqa: F401 - it hangs the verbs on app
 from marina.cli.app import app
 from marina.client import Client, GrpcClient
 from marina.client.management import ManagementClient
+from marina.client.proto.inference_pb2 import PredictionsRequest
+from marina.client.proto.inference_pb2_grpc import InferenceAPIsServiceStub
+from marina.client.token import TokenSource
 from marina.errors import BadImage, ModelNotFound
 from marina.gateway import read_log
 from marina.serve import GatewayOptions, Server, resolve, running
@@ -282,6 +286,18 @@ def test_a_request_id_is_in_every_log(live: Live) -> None:
             versions = {line["version"] for line in batches if own in line["requests"]}
             assert versions == {"1.0", "2.0"}, own
             assert at_the_gateway.count(own) == 2
+
+
+def test_an_id_that_a_stranger_gives_over_grpc_reaches_the_handler(live: Live) -> None:
+    """Marina's own client puts it into the message too; TorchServe hands on no metadata."""
+    token = TokenSource(live.server.token, "inference").current()
+    request = PredictionsRequest(model_name="tiny", input={"data": IMAGE})
+    with grpc.insecure_channel(live.server.grpc_target) as channel:
+        InferenceAPIsServiceStub(channel).Predictions(
+            request, metadata=[("x-request-id", "x" * 200), ("authorization", f"Bearer {token}")]
+        )
+    log = live.server.log_dir / "torchserve.log"
+    wait_until(lambda: any(line["requests"] == ["x" * 128] for line in handler_lines(log)))
 
 
 def handler_lines(log: Path) -> list[dict[str, object]]:
