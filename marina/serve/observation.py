@@ -52,6 +52,10 @@ KINDS = {
     507: "out_of_memory",
 }
 
+# A handler of another make may say a new class with each answer, and each would be a series.
+MOST_LABELS = 2000
+OTHER_LABEL = "(other)"
+
 _FROM_THE_START = (200, 429, 500, 503, 504)
 _STAGES = ("decode", "preprocess", "inference", "explanation", "postprocess")
 _WAITED = re.compile(r"Waiting time ns: (\d+), Backend time ns: (\d+)")
@@ -74,6 +78,7 @@ class Observations:
         self, registry: CollectorRegistry, served: Callable[[], Iterable[tuple[str, str]]]
     ):
         self._served = served
+        self._labels: dict[tuple[str, str], set[str]] = {}
 
         def seconds(name: str, what: str, *labels: str) -> Histogram:
             return Histogram(
@@ -145,15 +150,23 @@ class Observations:
         if not name:
             return
         self._request.labels(name, version, transport).observe(int(line["duration_us"] or 0) / 1e6)
-        if line["top1"] is not None and line["confidence"] is not None:
-            self._confidence.labels(name, version).observe(float(line["confidence"]))
-            self._predictions.labels(name, version, unquote(line["top1"])).inc()
+        confidence = _confidence(line["confidence"])
+        if line["top1"] is not None and confidence is not None:
+            self._confidence.labels(name, version).observe(confidence)
+            self._predictions.labels(name, version, self._known(name, version, line["top1"])).inc()
+
+    def _known(self, name: str, version: str, label: str) -> str:
+        """Give the label to count under: there is an end to how many are told apart."""
+        known = self._labels.setdefault((name, version), set())
+        if len(known) < MOST_LABELS:
+            known.add(label)
+        return unquote(label) if label in known else OTHER_LABEL
 
     def _batch(self, line: Line) -> None:
         try:
             batch = json.loads(line.text)
             size = int(batch["size"])
-            seconds = {stage: float(batch["seconds"][stage]) for stage in batch["seconds"]}
+            seconds = {str(stage): float(s) for stage, s in batch["seconds"].items()}
             errors = {str(status): int(count) for status, count in batch["errors"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # a handler of another make says something that looks like ours
@@ -183,6 +196,15 @@ class Observations:
             return _NOBODY
         asked = line["version"] or line["arm"] or line["asked_version"] or versions[0]
         return (name, asked) if asked in versions else (name, "")
+
+
+def _confidence(text: str | None) -> float | None:
+    """Read the probability that a handler says; None if it says none."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
 
 
 def parse_access(text: str) -> dict[str, Any] | None:
