@@ -4,7 +4,7 @@ SHELL := /bin/sh
 UV := $(shell command -v uv || echo .venv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: demo test test-full lint format fuzz clean install
+.PHONY: demo test test-full lint format fuzz faults soak image clean install
 
 demo: install
 	.venv/bin/marina demo $(ARGS)
@@ -31,6 +31,23 @@ fuzz: SECONDS ?= 60
 fuzz: install
 	$(UV) sync --locked --quiet --inexact --group fuzz
 	.venv/bin/python scripts/fuzz_decode.py -max_total_time=$(SECONDS)
+
+# Every fault, what was expected and what was seen, as a table: make faults WORDS="killed or scan".
+faults: install
+	.venv/bin/python scripts/faults.py $(WORDS)
+
+# An hour at 80% of capacity with version switches. The plot goes to soak/.
+soak: MINUTES ?= 60
+soak: install
+	.venv/bin/python scripts/soak.py --minutes $(MINUTES)
+
+# The image, where Docker or Podman can build one, and the client against it: make image TARGET=cuda
+image: TARGET ?= cpu
+image: DOCKER ?= $(shell command -v docker || command -v podman)
+image: install
+	$(DOCKER) build --file docker/Dockerfile --target $(TARGET) --tag marina:$(TARGET) .
+	MARINA_IMAGE=marina:$(TARGET) DOCKER=$(DOCKER) \
+	  .venv/bin/python -m pytest tests/ship/test_built_image.py
 
 install: .venv/installed
 

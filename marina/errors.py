@@ -83,6 +83,12 @@ class SplitError(MarinaError):
     exit_code = 9
 
 
+class BundleError(MarinaError):
+    """A bundle cannot be made."""
+
+    exit_code = 13
+
+
 class BenchError(MarinaError):
     """A benchmark that cannot run, or results that cannot be read or compared."""
 

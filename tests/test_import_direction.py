@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "serve": FOUNDATION | {"archive", "child", "client", "gateway"},
     "bench": FOUNDATION | {"archive", "client", "export", "predict", "serve", "train"},
     "rollout": FOUNDATION | {"archive", "client", "gateway", "serve"},
+    "bundle": FOUNDATION | {"archive", "serve"},
     "k8s": FOUNDATION | {"rollout"},
 }
 HANDLER_PACKAGES = {"torch", "torchvision", "PIL", "ts", "handlers"}

@@ -20,6 +20,7 @@ from marina.cli import (  # noqa: F401 - they hang their verbs on app
     rollouts,
     runs,
     serving,
+    shipping,
     split,
     store,
     top,

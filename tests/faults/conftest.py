@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = gateway_config(folder)
     assert config.gateway is not None
     gateway = GatewayOptions(config.gateway.metrics_port, explanations=True)
-    config = replace(config, gateway=gateway, max_request_bytes=MAX_BYTES)
+    config = replace(config, gateway=gateway, max_request_bytes=MAX_BYTES, address="0.0.0.0")
     models = resolve([str(file) for file in archives], folder)
     with running(config, models, log_dir=folder / "logs") as server, supervised(server):
         yield server

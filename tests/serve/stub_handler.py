@@ -7,6 +7,7 @@ body           what it does
 ``bad``        answers 400, as an item of its batch alone
 ``raise``      raises
 ``die``        ends the worker
+``eat``        asks for more memory than there is
 anything else  answers with the logits of ``model-config.yaml``
 =============  =================================================
 """
@@ -48,6 +49,8 @@ class Stub:
             raise RuntimeError("raised on demand")
         elif word == b"die":
             os._exit(1)
+        elif word == b"eat":
+            bytearray(1 << 62)
         elif word == b"bad":
             context.set_response_status(400, "Bad Request", index)
             body = {"code": 400, "type": "BadImageException", "message": "expected an image"}

@@ -1,0 +1,219 @@
+"""Break everything that can break, and print what came of it: fault, expected, seen, requests.
+
+    python scripts/faults.py [words of pytest's -k]      # or: make faults
+
+Each fault is one or several tests, which check more than the table says; `make test` runs them too.
+The requests are those that went through httpx, http.client and gRPC here: each is answered, or told
+that its connection ended (cut), or it hangs, which is a failure of the suite. Tests that write to
+sockets themselves count their own answers, and have a dot.
+"""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+REPO = Path(__file__).parents[1]
+
+# Fault, what is expected, and the tests that do it.
+FAULTS: list[tuple[str, str, list[str]]] = [
+    ("the image matrix, REST and gRPC", "as the lab, or 400, 413, 415", ["client/test_parity.py"]),
+    ("the image matrix as multipart and base64", "the answer of the raw body",
+     ["faults/test_faults.py::test_every_form"]),
+    ("bombs, ribbons, damage", "refused in 50 ms and 50 MB",
+     ["handlers/test_decode.py::test_each_fault"]),
+    ("any bytes, any JSON", "400, 413, 415", ["handlers/test_fuzz.py"]),
+    ("requests against the OpenAPI document", "what it describes, never 5xx",
+     ["faults/test_openapi.py"]),
+    ("a body of the limit ± 1 byte, chunked, 50 MB", "200 up to it, 413 over it",
+     ["faults/test_faults.py::test_a_body"]),
+    ("headers too large", "431", ["gateway/test_answers.py::test_headers"]),
+    ("forms that are none", "400", ["faults/test_faults.py::test_a_form"]),
+    ("100 clients hang up", "the others are answered",
+     ["faults/test_faults.py::test_a_hundred"]),
+    ("1,000 slow clients", "408; the others are answered",
+     ["gateway/test_crowds.py::test_a_thousand"]),
+    ("pipelining", "answers in their order", ["gateway/test_crowds.py::test_pipelined"]),
+    ("a queue that is full", "429", ["serve/test_gateway.py::test_a_full_queue"]),
+    ("a handler slower than its deadline", "it alone fails",
+     ["faults/test_faults.py::test_a_handler_that_misses"]),
+    ("no answer within the gateway's deadline", "504",
+     ["gateway/test_answers.py::test_a_deadline"]),
+    ("memory that is not there", "507, the worker lives",
+     ["faults/test_faults.py::test_memory"]),
+    ("workers killed, one and all", "back; at most what was in flight fails",
+     ["serve/test_supervisor.py::test_killed_workers"]),
+    ("a worker that hangs", "started anew",
+     ["serve/test_supervisor.py::test_a_version_that_hangs"]),
+    ("workers that crash until they are given up", "revived",
+     ["serve/test_supervisor.py::test_workers_that_torchserve"]),
+    ("TorchServe killed", "back with what was served",
+     ["serve/test_supervisor.py::test_a_killed_frontend"]),
+    ("Envoy killed", "back with its splits", ["serve/test_gateway.py::test_a_part_is_killed"]),
+    ("marina serve killed", "back with its state",
+     ["serve/test_supervisor.py::test_marina_serve_itself"]),
+    ("what breaks too often", "ends with exit code 7",
+     ["serve/test_supervisor.py::test_what_breaks_too_often"]),
+    ("a handler that fails to load", "refused, cause named", ["serve/test_failed_start.py"]),
+    ("SIGTERM with 24 in flight", "all answered, then the end",
+     ["serve/test_signals.py::test_sigterm"]),
+    ("SIGTERM to the image's entry point, 20 in flight", "all answered, then the end",
+     ["ship/test_image.py::test_the_entry_point"]),
+    ("corrupt, forged and hostile archives", "refused, nothing left",
+     ["serve/test_refused_archives.py", "archive/test_check.py"]),
+    ("a full disk", "the old state holds", ["serve/test_state.py::test_a_full_disk",
+                                            "serve/test_state.py::test_a_disk_that"]),
+    ("a torn state", "refused", ["serve/test_state.py::test_a_torn"]),
+    ("SSRF, file://, absolute paths", "404 or 409, nothing is read",
+     ["faults/test_faults.py::test_a_registration"]),
+    ("POST /workflows, traversal", "404", ["faults/test_faults.py::test_no_door",
+                                          "gateway/test_routes.py::test_a_blocked_route"]),
+    ("a port scan", "the gateway's two ports", ["faults/test_faults.py::test_a_port_scan"]),
+    ("no token, a wrong one, an old one", "refused; rotation loses nothing",
+     ["client/test_tokens.py"]),
+    ("no client certificate, old TLS", "refused", ["gateway/test_tls.py"]),
+]  # fmt: skip
+
+
+@dataclass
+class Seen:
+    """What came of a fault's tests and of their requests."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_survived(self) -> bool:
+        """Whether every test passed, and every request that was sent has ended."""
+        ended = self.requests["answered"] + self.requests["cut"] + self.requests["late"]
+        bad = self.outcomes["failed"] or not self.outcomes["passed"]
+        return not bad and ended == self.requests["sent"]
+
+
+class Suite:
+    """A plugin of pytest's that books outcomes and requests by fault."""
+
+    def __init__(self) -> None:
+        self.seen = {name: Seen() for name, *_ in FAULTS}
+        self._now: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def note(self, what: str) -> None:
+        """Count something of the requests of the running test."""
+        with self._lock:
+            self._now[what] += 1
+
+    def counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Give a function that sends a request, and counts."""
+
+        def send(*args: Any, **options: Any) -> Any:
+            self.note("sent")
+            try:
+                answer = call(*args, **options)
+            except (httpx.TimeoutException, TimeoutError):
+                self.note("late")
+                raise
+            except Exception:
+                self.note("cut")
+                raise
+            self.note("answered")
+            return answer
+
+        return send
+
+    def watch(self) -> None:
+        """Count what goes through httpx, http.client (requests too) and gRPC."""
+        for owner, name in (
+            (httpx.HTTPTransport, "handle_request"),
+            (http.client.HTTPConnection, "getresponse"),
+        ):
+            setattr(owner, name, self.counted(getattr(owner, name)))
+        make, counter = grpc.insecure_channel, _GrpcCounter(self)
+        grpc.insecure_channel = lambda *a, **o: grpc.intercept_channel(make(*a, **o), counter)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Book the requests of a test."""
+        self._now = Counter()
+        yield
+        for name in _faults_of(item.nodeid):
+            self.seen[name].requests += self._now
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Book the outcome of a test."""
+        if report.when == "call" or report.outcome != "passed":
+            for name in _faults_of(report.nodeid):
+                self.seen[name].outcomes[report.outcome] += 1
+
+    @property
+    def table(self) -> Table:
+        """What came of it all."""
+        table = Table("fault", "expected", "seen", "sent", "answered", "cut", "hangs")
+        for name, expected, _ in FAULTS:
+            seen = self.seen[name]
+            if not seen.outcomes:
+                continue
+            said = ", ".join(f"{n} {outcome}" for outcome, n in seen.outcomes.items())
+            sent = seen.requests["sent"]
+            numbers = [str(seen.requests[key]) for key in ("sent", "answered", "cut")]
+            hangs = sent - sum(seen.requests[key] for key in ("answered", "cut", "late"))
+            shown = [*numbers, str(hangs)] if sent else ["·"] * 4
+            mark = "[green]as expected[/]" if seen.is_survived else "[red]NOT as expected[/]"
+            table.add_row(name, expected, f"{mark} ({said})", *shown)
+        return table
+
+
+class _GrpcCounter(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, suite: Suite):
+        self._suite = suite
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Count a call; it has ended when its code is known."""
+        self._suite.note("sent")
+        call = continuation(details, request)
+        call.add_done_callback(lambda _: self._suite.note("answered"))
+        return call
+
+
+def _faults_of(nodeid: str) -> list[str]:
+    path = nodeid.removeprefix("tests/")
+    return [name for name, _, tests in FAULTS if any(path.startswith(test) for test in tests)]
+
+
+def main() -> int:
+    """Run the suite; exits with pytest's code, or 1 if a request hangs."""
+    suite = Suite()
+    suite.watch()
+    files = sorted({str(REPO / "tests" / t.partition("::")[0]) for *_, ts in FAULTS for t in ts})
+    words = ["-k", " ".join(sys.argv[1:])] if sys.argv[1:] else []
+    code = pytest.main([f"--rootdir={REPO}", "-q", "-p", "no:cacheprovider", *words, *files],
+                       plugins=[suite, _Chosen()])  # fmt: skip
+    Console(width=160).print(suite.table)
+    survived = all(seen.is_survived for seen in suite.seen.values() if seen.outcomes)
+    return int(code) or int(not survived)
+
+
+class _Chosen:
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Leave out the tests of the same files that break nothing."""
+        left = [item for item in items if not _faults_of(item.nodeid)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if _faults_of(item.nodeid)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
