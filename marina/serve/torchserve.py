@@ -114,7 +114,9 @@ def _environment(workspace: Workspace) -> dict[str, str]:
         if name not in _DROPPED and not name.startswith("TS_")
     }
     own = {"TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking), COUNTS_BATCHES: "1"}
-    return {**kept, **own}
+    # A worker's threads would spin for each other at the end of every layer, on cores that others
+    # need to get there: docs/speed.md has what that costs on a machine that is not idle.
+    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **own}
 
 
 def _is_reason(line: str) -> bool:
