@@ -12,6 +12,7 @@ from marina.cli import (  # noqa: F401 - they hang their verbs on app
     archives,
     bench,
     data,
+    demo,
     kubernetes,
     lab,
     machine,

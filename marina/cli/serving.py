@@ -1,4 +1,4 @@
-"""Verbs of a running server: serve, predict, demo."""
+"""Verbs of a running server: serve, predict."""
 
 from __future__ import annotations
 
@@ -206,31 +206,3 @@ def predict(
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         raise typer.Exit(ClientError.exit_code)
-
-
-@app.command(rich_help_panel="Serving")
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the table.")] = False,
-    model_store: StoreFolder = Path("model_store"),
-    log_dir: LogFolder = Path("logs"),
-    rest_port: RestPort = 8080,
-    grpc_port: GrpcPort = 7070,
-    management_port: ManagementPort = 8081,
-    grpc_management_port: GrpcManagementPort = 7071,
-    metrics_port: MetricsPort = 8082,
-    gateway_metrics_port: GatewayMetricsPort = 9901,
-) -> None:
-    """Run the main job on scikit-learn's digits: train, export, archive, serve, verify."""
-    from marina.demo import run_demo
-    from marina.serve import GatewayOptions, ServeConfig
-
-    config = ServeConfig(
-        model_store=model_store,
-        gateway=GatewayOptions(gateway_metrics_port),
-        rest_port=rest_port,
-        grpc_port=grpc_port,
-        management_port=management_port,
-        grpc_management_port=grpc_management_port,
-        metrics_port=metrics_port,
-    )
-    run_demo(config, log_dir, once=once)

@@ -80,8 +80,11 @@ class LiveRollout:
             self._recorded.close()
             raise
 
-    def run(self) -> Phase:
+    def run(self, each_turn: Callable[[], None] = lambda: None) -> Phase:
         """Drive it to its end.
+
+        Args:
+            each_turn: Called once a second; raises what makes going on vain.
 
         Raises:
             ClientError: The first split was refused: nothing was changed.
@@ -89,6 +92,7 @@ class LiveRollout:
         """
         while not self.is_done:
             began = time.monotonic()
+            each_turn()
             self.step()
             if not self.is_done:
                 time.sleep(max(0.0, _PERIOD_S - (time.monotonic() - began)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ def run_demo(config: ServeConfig, log_dir: Path, *, once: bool) -> None:
         MarinaError: Any step failed; the message says which and why.
     """
     recipe = read_recipe(RECIPE)
-    run = _fresh_run(recipe)
-    entry = _archive(run, ModelStore(config.model_store))
+    run = fresh_run(recipe)
+    entry = packed(run, VERSION, ModelStore(config.model_store))
     from marina.train.evaluation import evaluate
 
     lab = evaluate(run)
@@ -52,24 +53,30 @@ def run_demo(config: ServeConfig, log_dir: Path, *, once: bool) -> None:
             server.wait()
 
 
-def _fresh_run(recipe: Recipe) -> Run:
-    """Give the newest run of this very recipe and data, or train one."""
+def fresh_run(recipe: Recipe, folder: Path | None = None) -> Run:
+    """Give the newest run of this very recipe and data, or train one.
+
+    Args:
+        recipe: What to train.
+        folder: Holds the runs; ``runs/<name>`` unless told otherwise.
+    """
     from marina.train.dataset import dataset_digest
-    from marina.train.run import Run
+    from marina.train.run import Run, timestamp
     from marina.train.sources import prepare
     from marina.train.training import train
 
     prepare(recipe.data)
     digest = dataset_digest(recipe.data)
-    for metrics in sorted(Path("runs", recipe.name).glob("*/metrics.json"), reverse=True):
+    runs = folder or Path("runs", recipe.name)
+    for metrics in sorted(runs.glob("*/metrics.json"), reverse=True):
         run = Run(metrics.parent)
         if run.recipe == recipe and run.metrics["dataset"]["sha256"] == digest:
             console.print(f"reusing {run.folder}: recipe and images are unchanged")
             return run
-    return train(recipe)
+    return train(recipe, runs / timestamp(datetime.now(UTC)))
 
 
-def _archive(run: Run, store: ModelStore) -> Entry:
+def packed(run: Run, version: str, store: ModelStore) -> Entry:
     """Give the store's archive of this run, made anew where it is not the same to the byte."""
     from marina import display
     from marina.export.torchscript import export, is_exported
@@ -78,8 +85,8 @@ def _archive(run: Run, store: ModelStore) -> Entry:
         console.print(f"reusing {run.model}: parity was proved on this checkpoint")
     else:
         display.parity(export(run))
-    before = store.entry(run.recipe.name, VERSION)
-    entry = archive(run, VERSION, store, force=True)
+    before = store.entry(run.recipe.name, version)
+    entry = archive(run, version, store, force=True)
     same = before is not None and before.sha256 == entry.sha256
     file = store.folder / entry.file
     console.print(f"{file} is unchanged" if same else f"archived {file}")
