@@ -50,7 +50,6 @@ def main_job(
 
 @demo.command("rollout")
 def rollouts(
-    log_dir: LogFolder = Path("logs/rollout-demo"),
     rest_port: RestPort = 8080,
     grpc_port: GrpcPort = 7070,
     management_port: ManagementPort = 8081,
@@ -62,7 +61,7 @@ def rollouts(
     from marina.demo import run_rollouts
 
     ports = (rest_port, grpc_port, management_port, grpc_management_port, metrics_port)
-    run_rollouts(_config(Path("model_store"), *ports, gateway_metrics_port), log_dir)
+    run_rollouts(_config(Path("model_store"), *ports, gateway_metrics_port))
 
 
 def _config(

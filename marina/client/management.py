@@ -244,6 +244,7 @@ class ManagementClient(Manager):
         sticky_header: str | None = None,
         force_header: str | None = None,
         shadow: Mapping[str, float] | None = None,
+        keep_images: int = 0,
     ) -> dict[str, Any]:
         """Share a model's unversioned requests out among its versions; in force on return.
 
@@ -253,6 +254,7 @@ class ManagementClient(Manager):
             sticky_header: Requests with the same value of it go to the same version.
             force_header: A request that names a version in it goes there, for testers.
             shadow: Percent of all requests of which each of these versions gets a copy.
+            keep_images: Percent of the copies whose image a running rollout may see.
 
         Returns:
             The split.
@@ -266,6 +268,7 @@ class ManagementClient(Manager):
             "shadow": _shares(shadow or {}),
             "sticky_header": sticky_header or "",
             "force_header": force_header or "",
+            "keep_images": keep_images,
         }
         call = Call(Operation.SET_SPLIT, model, arguments=arguments)
         return dict(json.loads(self._exchange(call).body))  # twice does no harm

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RECIPE = Path("models/resnet.yaml")
 ROLLOUT = Path("models/rollouts/demo.yaml")
+LOGS = Path("logs/rollout-demo")
 USERS = 3
 LATENCY = frozenset({"p50_ratio"})
 ANSWERS = frozenset({"shadow_agreement", "accuracy"})
@@ -98,12 +100,11 @@ class Outcome:
             )
 
 
-def run_rollouts(config: ServeConfig, log_dir: Path) -> None:
+def run_rollouts(config: ServeConfig) -> None:
     """Make the candidates, serve them all, and roll out one after the other under load.
 
     Args:
-        config: Where to listen; the archives lie in a store of the demo's own.
-        log_dir: Folder of the server's logs and the rollouts' reports.
+        config: Where to listen; archives, logs and reports have folders of the demo's own.
 
     Raises:
         RolloutError: A rollout did not end as its candidate deserves, the traffic was not split
@@ -115,6 +116,7 @@ def run_rollouts(config: ServeConfig, log_dir: Path) -> None:
     versions, store = make_versions(recipe)
     asked = read_rollout(ROLLOUT)
     config = replace(config, model_store=store.folder)
+    log_dir = LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     models = resolve([str(store.folder / each.entry.file) for each in versions.values()], Path())
     outcomes: list[Outcome] = []
     with running(config, models, log_dir=log_dir, on_event=console.print) as server:

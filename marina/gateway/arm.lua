@@ -80,7 +80,9 @@ function envoy_on_request(handle)
   metadata:set("marina", "arm", version)
   metadata:set("marina", "kind", arm:get("kind"))
   headers:replace("x-marina-arm", version)
-  send_to(handle, headers, arm:get("model"), version)
+  local model, kept_percent = arm:get("model"), arm:get("keep")
+  if kept_percent then keep_image(handle, tonumber(kept_percent), is_grpc(headers)) end
+  send_to(handle, handle:headers(), model, version) -- `headers` is void if the image was waited for
 end
 
 local function text_of(handle)

@@ -13,6 +13,7 @@ import httpx
 
 from marina.errors import ServeError, SplitError
 from marina.files import write_whole
+from marina.gateway import kept_images
 from marina.gateway.access_log import FILE as LOG_FILE
 from marina.gateway.admin import Admin
 from marina.gateway.bootstrap import bootstrap
@@ -89,6 +90,7 @@ class Gateway:
             ServeError: It cannot start.
         """
         self.set_upstream(*self._upstream)
+        kept_images.prepare(self.log.parent)
         self._write_tables(self._splits)
         content = bootstrap(self._config, self._folder, self.log)
         write_whole(self._folder / "envoy.json", json.dumps(content))
@@ -160,6 +162,11 @@ class Gateway:
         except httpx.HTTPError:
             return False
         return True
+
+    def tend(self) -> None:
+        """Keep what is kept from growing: the access log, and images that nobody takes."""
+        kept_images.sweep(self.log.parent)
+        self.rotate_log()
 
     def rotate_log(self) -> None:
         """Put the access log aside when it has grown large; the one put aside before goes."""

@@ -32,7 +32,7 @@ function envoy_on_request(handle)
     unimplemented(handle, COMPRESSED)
     return
   end
-  if not EXPLANATIONS and has_entry(text, INPUT, EXPLAIN) then
+  if not EXPLANATIONS and map_value(text, INPUT, EXPLAIN) then
     unimplemented(handle, EXPLANATIONS_ARE_OFF)
     return
   end

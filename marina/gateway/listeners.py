@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from marina.gateway.access_log import access_log
 from marina.gateway.config import GatewayConfig, Tls
+from marina.gateway.kept_images import FOLDER as IMAGES
 from marina.gateway.replies import local_replies
 from marina.gateway.routes import ARM_FILTER, BUFFER_FILTER, Table
 
@@ -67,7 +69,7 @@ def _http(table: Table, config: GatewayConfig, folder: Path, log: Path) -> Json:
         "stat_prefix": table,
         "codec_type": "AUTO",
         "rds": _route_source(table, folder),
-        "http_filters": _filters(table, config),
+        "http_filters": _filters(table, config, log),
         "access_log": [access_log(table, log)],
         "server_name": "marina",
         "server_header_transformation": "OVERWRITE",
@@ -102,7 +104,7 @@ def _http(table: Table, config: GatewayConfig, folder: Path, log: Path) -> Json:
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
 
 
-def _filters(table: Table, config: GatewayConfig) -> list[Json]:
+def _filters(table: Table, config: GatewayConfig, log: Path) -> list[Json]:
     # A request is whole before TorchServe sees any of it: a slow client holds no worker, and Lua
     # finds the whole message of gRPC.
     buffer = {
@@ -114,7 +116,11 @@ def _filters(table: Table, config: GatewayConfig) -> list[Json]:
         choice = f"local EXPLANATIONS = {str(config.explanations).lower()}"
         identify = [choice, _read("wire.lua"), _read("identify.lua")]
         filters.append(_lua("marina.identify", identify, clears_route=True))
-    filters.append(_lua(ARM_FILTER, [_read("wire.lua"), _read("arm.lua")], clears_route=False))
+    arm = [_read("wire.lua"), _read("arm.lua")]
+    if table == "shadow":
+        folder = json.dumps(str(log.with_name(IMAGES)), ensure_ascii=False)
+        arm[1:1] = [f"local IMAGES = {folder}", _read("keep.lua")]
+    filters.append(_lua(ARM_FILTER, arm, clears_route=False))
     router = {"@type": f"{_HTTP}.router.v3.Router", "suppress_envoy_headers": True}
     return [*filters, {"name": "envoy.filters.http.router", "typed_config": router}]
 

@@ -169,6 +169,7 @@ def _arm(split: Split, version: str, kind: str) -> Json:
         "version": version,
         "kind": kind,
         "sticky": split.sticky_header,
+        "keep": str(split.keep_images) if kind == "shadow" and split.keep_images else None,
     }
     per_route = {
         "@type": f"{_TYPE}/envoy.extensions.filters.http.lua.v3.LuaPerRoute",

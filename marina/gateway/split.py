@@ -51,6 +51,8 @@ class Split:
         force_header: A request that names an arm in it goes there; None lets nobody choose.
         shadow: Slots of each version that gets copies of requests, whose answers go to the log
             alone.
+        keep_images: Percent of the copies whose image is kept for a moment, see
+            `marina.gateway.kept_images`.
         since: Unix time from which on every request falls under it, in seconds.
     """
 
@@ -60,6 +62,7 @@ class Split:
     sticky_header: str | None = None
     force_header: str | None = None
     shadow: Mapping[str, int] | None = None
+    keep_images: int = 0
     since: float = 0.0
 
     @property
@@ -75,6 +78,7 @@ class Split:
             "shadow": {arm: percent(slots) for arm, slots in (self.shadow or {}).items()},
             "sticky_header": self.sticky_header,
             "force_header": self.force_header,
+            "keep_images": self.keep_images,
             "since": self.since,
             "shares": [[share.arm, share.start, share.stop] for share in self.shares],
         }
@@ -94,6 +98,7 @@ class Split:
                 sticky_header=value["sticky_header"],
                 force_header=value["force_header"],
                 shadow=_slots(value["shadow"]),
+                keep_images=int(value.get("keep_images", 0)),
                 since=float(value["since"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:
@@ -107,6 +112,7 @@ def make_split(
     sticky_header: str | None = None,
     force_header: str | None = None,
     shadow: Mapping[str, int] | None = None,
+    keep_images: int = 0,
     before: Split | None = None,
 ) -> Split:
     """Make a split, moving as few users as the new weights allow.
@@ -117,11 +123,14 @@ def make_split(
         sticky_header: See `Split`.
         force_header: See `Split`.
         shadow: Slots of each version that gets copies.
+        keep_images: See `Split`.
         before: The split that this one replaces.
 
     Raises:
-        SplitError: The weights do not sum to 100 %, or a header's name is none.
+        SplitError: The weights do not sum to 100 %, a header's name is none, or a percentage.
     """
+    if not 0 <= keep_images <= 100:
+        raise SplitError(f"keep_images is a percentage of 0 to 100, not {keep_images}")
     total = sum(weights.values())
     if total != SLOTS:
         given = " + ".join(f"{percent(slots):g}" for slots in weights.values())
@@ -133,6 +142,7 @@ def make_split(
         sticky_header=_header(sticky_header),
         force_header=_header(force_header),
         shadow=dict(shadow or {}),
+        keep_images=keep_images,
     )
 
 

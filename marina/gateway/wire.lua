@@ -63,18 +63,20 @@ local function read_message(text)
   end
 end
 
--- Whether a map, a field of that number, has an entry of that key.
-local function has_entry(text, number, key)
-  local is_there = false
+-- The value of a key in a map of texts, a field of that number; nil if it has no such key.
+local function map_value(text, number, key)
+  local found = nil
   each_text(text, FIRST, #text, function(field, from, to)
     if field ~= number then return end
-    local name = nil
+    local name, value = "", ""
     each_text(text, from, to, function(part, first, last)
-      if part == 1 then name = { first, last } end
+      if part == 1 then name = text:sub(first, last) end
+      if part == 2 then value = { first, last } end
     end)
-    if name and text:sub(name[1], name[2]) == key then is_there = true end
+    if name == key then found = value end
   end)
-  return is_there
+  if found == nil or found == "" then return found end
+  return text:sub(found[1], found[2])
 end
 
 local function with_length(value)

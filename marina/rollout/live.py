@@ -17,6 +17,7 @@ from marina.gateway.access_log import FILE as ACCESS_FILE
 from marina.rollout.access import answer_of
 from marina.rollout.collector import Collector
 from marina.rollout.commands import inbox_of, log_of
+from marina.rollout.gallery import Gallery
 from marina.rollout.journal import Journal
 from marina.rollout.recorded import RecordedRollout, replay
 from marina.rollout.rollout import Action, Phase
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _PERIOD_S = 1.0
 # A version's worker may just be coming back; a candidate that stays away is rolled back.
 _PATIENCE_S = 4.0
-_GALLERY = 200  # disagreements kept for the report
+_MOST_SHOWN = 200  # disagreements kept for the report
 
 
 class LiveRollout:
@@ -70,6 +71,7 @@ class LiveRollout:
         self._access = LogStream(log_dir / ACCESS_FILE)
         self._feedback = LogStream(log_dir / FEEDBACK_FILE)
         self._collector = Collector()
+        self._gallery = Gallery(log_dir, log_of(log_dir, spec.model).parent)
         self._refused_since: float | None = None
         self._told = ""
         self._recorded = RecordedRollout(log_of(log_dir, spec.model), spec, time.time())
@@ -160,9 +162,11 @@ class LiveRollout:
         self._take(lines)
         self._take_labels(labels)
         self._record(access, feedback)
-        room = _GALLERY - sum(e["event"] == "disagreed" for e in self._recorded.events)
+        room = _MOST_SHOWN - sum(e["event"] == "disagreed" for e in self._recorded.events)
         for disagreement in self._collector.take_disagreements()[: max(0, room)]:
-            self._recorded.disagreed(disagreement, time.time())
+            image = self._gallery.take(disagreement.request_id)
+            self._recorded.disagreed(disagreement, time.time(), image)
+        self._gallery.sweep()
 
     def _record(self, access: Place, feedback: Place) -> None:
         cursor = {"access": access.as_list(), "feedback": feedback.as_list()}
@@ -219,6 +223,7 @@ class LiveRollout:
             {version: percent for version, percent in rollout.split.items() if percent},
             sticky_header=spec.sticky_header,
             shadow=shadow,
+            keep_images=spec.shadow.keep_images_percent if spec.shadow and shadow else 0,
         )
         if rollout.phase is Phase.PROMOTED:
             self._switch()

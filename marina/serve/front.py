@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from marina.errors import NotServed, OperationRefused, ServeError
+from marina.errors import NotServed, OperationRefused, ServeError, SplitError
 from marina.gateway import (
     Gateway,
     GatewayConfig,
@@ -85,7 +85,7 @@ class Front:
 
     def tend(self) -> None:
         """Do what is due from time to time."""
-        self._running.rotate_log()
+        self._running.tend()
 
     def follow(self) -> None:
         """Send requests to where TorchServe is after a restart."""
@@ -113,7 +113,7 @@ class Front:
         Args:
             model: Its name.
             given: ``weights`` and ``shadow`` as ``VERSION=PERCENT`` with spaces between,
-                ``sticky_header``, ``force_header``.
+                ``sticky_header``, ``force_header``; ``keep_images`` as a percentage.
 
         Raises:
             SplitError: It is not valid, or Envoy did not take it.
@@ -126,6 +126,7 @@ class Front:
             shadow=parse_shares(str(given.get("shadow", "")).split()),
             sticky_header=_text(given, "sticky_header"),
             force_header=_text(given, "force_header"),
+            keep_images=_percent(given, "keep_images"),
             before=self.splits.get(model),
         )
         with self._change:
@@ -191,6 +192,13 @@ class Front:
 
 def _text(given: Mapping[str, object], key: str) -> str | None:
     return str(given[key]) if given.get(key) else None
+
+
+def _percent(given: Mapping[str, object], key: str) -> int:
+    try:
+        return int(str(given.get(key) or 0))
+    except ValueError as err:
+        raise SplitError(f"{key} is a whole percentage, not {given[key]!r}") from err
 
 
 def _gateway_config(config: ServeConfig) -> GatewayConfig:

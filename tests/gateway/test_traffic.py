@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from marina.client.proto.inference_pb2 import PredictionResponse, PredictionsRequest
 from marina.errors import SplitError
+from marina.gateway.kept_images import FOLDER, kept_image, sweep
 
 from .conftest import Door, open_door, versions, wait_until
 from .stub_upstream import StubUpstream
@@ -217,6 +218,45 @@ def test_a_shadow_gets_copies_that_join_the_primarys(door: Door) -> None:
     said = {(line["model"], line["top1"], line["kind"]) for line in joined}
     assert said == {("m", "class%202.0", "shadow")}
     assert all(seen.body == b"image" for seen in door.upstream.seen)
+
+
+PNG, JPEG = b"\x89PNG and pixels", b"\xff\xd8\xff and pixels"
+
+
+def test_images_of_copies_are_kept_where_it_was_asked_for(door: Door) -> None:
+    """For a moment, this user's eyes and `kept_images` alone; what is no image is not kept."""
+    log_dir = door.gateway.log.parent
+    folder = log_dir / FOLDER
+    assert folder.stat().st_mode & 0o777 == 0o700
+    door.split("1.0=100", shadow=["2.0=100"])
+    door.rest(PNG, x_request_id="not-asked-for")
+    door.split("1.0=100", shadow=["2.0=100"], keep_images=100)
+    door.rest(PNG, x_request_id="over-rest")
+    door.rest(b"words", x_request_id="no-image")
+    door.rest(PNG, x_request_id="../outside")
+    door.grpc(JPEG, x_request_id="over-grpc")
+    wait_until(lambda: len(list(folder.iterdir())) == 2)
+    wait_until(lambda: [seen.version for seen in door.upstream.seen].count("2.0") == 5)
+    rest, over_grpc = kept_image(log_dir, "over-rest"), kept_image(log_dir, "over-grpc")
+    assert rest is not None
+    assert over_grpc is not None
+    assert (rest.suffix, rest.read_bytes()) == (".png", PNG)
+    assert (over_grpc.suffix, over_grpc.read_bytes()) == (".jpg", JPEG)
+    assert kept_image(log_dir, "../gateway") is None
+    sweep(log_dir)
+    assert rest.exists()
+    sweep(log_dir, 0.0)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_share_of_the_images_is_kept(door: Door) -> None:
+    door.split("1.0=100", shadow=["2.0=100"], keep_images=30)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: door.rest(PNG), range(400)))
+    copies = [seen for seen in door.upstream.seen if seen.version == "2.0"]
+    kept = list((door.gateway.log.parent / FOLDER).glob("*.png"))
+    assert abs(len(kept) / len(copies) - 0.3) < 0.12  # 5 standard deviations of 400
+    sweep(door.gateway.log.parent, 0.0)
 
 
 def test_a_share_of_requests_is_copied(door: Door) -> None:

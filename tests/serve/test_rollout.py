@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -23,9 +24,11 @@ from marina.errors import ClientError, RolloutError
 from marina.gateway import read_log
 from marina.rollout.access import answer_of
 from marina.rollout.collector import Collector
-from marina.rollout.commands import log_of
+from marina.rollout.commands import Command, log_of, send
+from marina.rollout.journal import Event
 from marina.rollout.live import LiveRollout, put_aside
 from marina.rollout.recorded import read_rollout_log
+from marina.rollout.report import write_report
 from marina.rollout.rollout import Action, Rollout
 from marina.rollout.spec import RolloutSpec
 from marina.serve import Server, resolve, running
@@ -36,6 +39,7 @@ from .conftest import gateway_config, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 WRONG = (4.0, 1.0, 0.0)
+IMAGE = b"\x89PNG as far as the gateway looks"
 COMMAND = [sys.executable, "-c", "from marina.cli import main; main()"]
 
 
@@ -48,7 +52,7 @@ def spec(candidate: str) -> dict[str, Any]:
             {"weight": 20, "min_requests": 40, "min_time_s": 2},
             {"weight": 50, "min_requests": 100, "min_time_s": 2},
         ],
-        "shadow": {"percent": 50},
+        "shadow": {"percent": 50, "keep_images_percent": 100},
         "gates": {
             "error_rate": {"max_increase": 0.2},
             "class_mix": {"max_shift": 0.4, "classes": 3},
@@ -86,7 +90,11 @@ class Load:
             Client(self.server.rest_url, management=management) as client,
         ):
             while not self._stop.is_set():
-                answer = http.post(url, content=b"x")
+                try:
+                    answer = http.post(url, content=IMAGE)
+                except httpx.TransportError:
+                    self.statuses.append(0)
+                    continue
                 self.statuses.append(answer.status_code)
                 if len(self.statuses) % 10 == 0:
                     client.feedback(answer.headers["x-request-id"], "class 1")
@@ -104,9 +112,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def start(server: Server, folder: Path, candidate: str) -> subprocess.Popen[str]:
+def start(server: Server, folder: Path, candidate: str, **changes: Any) -> subprocess.Popen[str]:
     file = folder / "rollout.yaml"
-    file.write_text(yaml.safe_dump(spec(candidate)))
+    file.write_text(yaml.safe_dump(spec(candidate) | changes))
     words = ["rollout", "start", str(file), "--log-dir", str(server.log_dir)]
     return subprocess.Popen(
         [*COMMAND, *words, "--url", server.management_url],
@@ -150,6 +158,45 @@ def first_breach(log_dir: Path, rollout: Rollout) -> float:
     raise AssertionError("the access log shows no breach")
 
 
+def test_envoy_and_torchserve_are_killed_meanwhile(server: Server, tmp_path: Path) -> None:
+    """The rollout's process lives on, and so does the split; what failed, failed in both arms."""
+    log = log_of(server.log_dir, "stub")
+    endless = {"steps": [{"weight": 20, "min_requests": 1_000_000}]}
+
+    def comes_to(count: int) -> None:
+        wait_until(lambda: server._supervisor.step() or requests_of("3.0", log) >= count, 180)
+
+    with Load(server) as load, ManagementClient(server.management_url) as manager:
+        process = start(server, tmp_path, "3.0", **endless)
+        comes_to(20)
+        for name in ("envoy", "java"):
+            part = part_of(server, name)
+            part.kill()
+            part.wait(10)
+            comes_to(requests_of("3.0", log) + 20)
+            answered = load.statuses.count(200)
+            wait_until(lambda: load.statuses.count(200) > answered + 20, 120)  # noqa: B023
+            assert [split["weights"] for split in manager.splits()] == [{"1.0": 80, "3.0": 20}]
+        assert process.poll() is None
+        send(log, Command(Action.ROLL_BACK, time.time(), "seen enough"))
+        said = ended(process, 11)
+    assert "gate breached" not in said
+    assert set(load.statuses) > {200}
+    rollout, _ = read_rollout_log(log)
+    assert not rollout.split_check().mismatch
+    check_counts(server.log_dir, rollout, 60)
+
+
+def part_of(server: Server, name: str) -> psutil.Process:
+    """Give Envoy or Java of that very server."""
+    folder = str(server._engine.folder)
+    return next(
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.name() == name and any(folder in word for word in child.cmdline())
+    )
+
+
 def test_a_wrong_version_goes_and_a_good_one_stays(server: Server, tmp_path: Path) -> None:
     log = log_of(server.log_dir, "stub")
     with Load(server) as load, ManagementClient(server.management_url) as manager:
@@ -159,6 +206,7 @@ def test_a_wrong_version_goes_and_a_good_one_stays(server: Server, tmp_path: Pat
         assert "gate breached" in said
         assert [split["weights"] for split in manager.splits()] == [{"1.0": 100}]
         assert events[-1]["at"] - first_breach(server.log_dir, rollout) < 10
+        check_gallery(server, log, events)
         assert "rolled back" in ended(start(server, tmp_path, "2.0"), 11)  # it stays so
 
         process = start(server, tmp_path, "3.0")
@@ -179,6 +227,16 @@ def test_a_wrong_version_goes_and_a_good_one_stays(server: Server, tmp_path: Pat
     rollout, events = read_rollout_log(log)
     assert sum(event["event"] == "started" for event in events) == 1
     check_counts(server.log_dir, rollout, before)
+
+
+def check_gallery(server: Server, log: Path, events: list[Event]) -> None:
+    """The images of disagreements stand in the report; those of other copies go."""
+    images = [event["image"] for event in events if event["event"] == "disagreed"]
+    assert any(images)
+    for image in filter(None, images):
+        assert (log.parent / image).read_bytes() == IMAGE
+    write_report(log, log.with_name("report.html"))
+    assert 'src="data:image/png;base64,' in log.with_name("report.html").read_text()
 
 
 def check_counts(log_dir: Path, rollout: Rollout, before_the_kill: int) -> None:
