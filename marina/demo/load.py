@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marina.child import Child
 from marina.errors import RolloutError
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
     from marina.serve import Server
 
-_HERE = Path(__file__).parent
-_TETHER = _HERE.parent / "serve" / "tether.py"
+_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _END_TIMEOUT_S = 20.0
 
 
@@ -41,23 +39,16 @@ class LiveLoad:
         self.log = server.log_dir / "locust.log"
         self._record = server.log_dir / "locust.json"
         self._command = [
-            *(sys.executable, "-m", "locust", "-f", str(_HERE / "locustfile.py"), "DigitUser"),
+            *(sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "DigitUser"),
             *("--headless", "--users", str(users), "--spawn-rate", str(users), "--skip-log"),
             *("--host", server.rest_url, "--management", server.management_url),
             *("--images", str(images), "--record", str(self._record)),
         ]
 
     def __enter__(self) -> Self:
-        """Start it, out of reach of a terminal's Ctrl-C; on Linux it dies with this thread."""
+        """Start it."""
         self._record.unlink(missing_ok=True)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self._command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._child = Child(self._command, self.log)
         return self
 
     def __exit__(
@@ -66,14 +57,8 @@ class LiveLoad:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self._process.kill()
-        self._process.terminate()  # it tells its users to stop, and writes its record
-        try:
-            self._process.wait(_END_TIMEOUT_S)
-        finally:
-            self._process.kill()
-            self._process.wait()
+        """Have it tell its users to stop, and write its record; after an error, kill it."""
+        self._child.stop(_END_TIMEOUT_S, is_forced=lambda: kind is not None)
 
     def check(self) -> None:
         """Raise if it has ended.
@@ -81,7 +66,7 @@ class LiveLoad:
         Raises:
             RolloutError: It has.
         """
-        if self._process.poll() is not None:
+        if not self._child.is_running:
             raise RolloutError(f"the load ended before the rollouts did: {self.log} says why")
 
     def statuses(self) -> Counter[int]:

@@ -19,6 +19,7 @@ from marina.errors import RolloutError
 from marina.progress import console
 from marina.recipe import read_recipe
 from marina.rollout.commands import log_of
+from marina.rollout.comparison import Conclusion
 from marina.rollout.gates import Evidence, Status
 from marina.rollout.live import LiveRollout, put_aside
 from marina.rollout.report import write_report
@@ -170,44 +171,45 @@ def _tell(text: str) -> None:
 
 
 def show(
-    outcomes: Sequence[Outcome],
-    statuses: Counter[int],
-    asked: RolloutSpec,
-    baseline: Version,
+    outcomes: Sequence[Outcome], statuses: Counter[int], asked: RolloutSpec, baseline: Version
 ) -> None:
     """Show what became of each candidate, and of all requests."""
-    columns = ("candidate", "accuracy in the lab", "p50 ms", "outcome", "why", "requests", "s")
-    table = Table(*columns, "split")
-    output.print(
-        f"baseline {asked.baseline}: accuracy in the lab {baseline.accuracy:.2%}", highlight=False
-    )
+    table = Table("version", "in the lab", "p50 ms", "outcome", "requests", "s", "split")
+    table.add_row(f"{asked.baseline} baseline", f"{baseline.accuracy:.2%}")
     for outcome in outcomes:
-        spec, rollout = outcome.rollout.spec, outcome.rollout
-        tallies = [stratum.tally for stratum in rollout.strata]
-        summary = summarize(tallies, (spec.baseline, spec.candidate))
-        p50 = [_write(arm.p50_ms) for arm in (summary.baseline, summary.candidate)]
-        color = "green" if rollout.phase is Phase.PROMOTED else "red"
-        table.add_row(
-            f"{spec.candidate} {outcome.version.role}",
-            f"{outcome.version.accuracy:.2%}",
-            " → ".join(p50),
-            f"[{color}]{rollout.phase}[/]",
-            _why(outcome.evidence),
-            f"{summary.baseline.requests:,} + {summary.candidate.requests:,}",
-            f"{outcome.took_s:.0f}",
-            "NOT as declared" if rollout.split_check().mismatch else "verified",
-        )
+        table.add_row(*_row(outcome))
     output.print(table)
+    for outcome in outcomes:
+        named = f"{outcome.rollout.spec.candidate} {outcome.version.role}"
+        output.print(f"{named}: {_why(outcome.evidence)}", highlight=False, soft_wrap=True)
     failed = statuses.total() - statuses[200]
     color = "red" if failed else "green"
     output.print(f"[{color}]{failed} of {statuses.total():,} requests failed[/]", highlight=False)
 
 
+def _row(outcome: Outcome) -> list[str]:
+    spec, rollout = outcome.rollout.spec, outcome.rollout
+    tallies = [stratum.tally for stratum in rollout.strata]
+    summary = summarize(tallies, (spec.baseline, spec.candidate))
+    arms = (summary.baseline, summary.candidate)
+    color = "green" if rollout.phase is Phase.PROMOTED else "red"
+    return [
+        f"{spec.candidate} {outcome.version.role}",
+        f"{outcome.version.accuracy:.2%}",
+        " → ".join(_write(arm.p50_ms) for arm in arms),
+        f"[{color}]{rollout.phase}[/]",
+        " + ".join(f"{arm.requests:,}" for arm in arms),
+        f"{outcome.took_s:.0f}",
+        "NOT as declared" if rollout.split_check().mismatch else "verified",
+    ]
+
+
 def _why(evidence: Sequence[Evidence]) -> str:
-    """Give the gates that were breached, or those whose verdict is better, with their estimates."""
+    """Give the gates that were breached, or those that show it better, with what was seen."""
     breached = [each for each in evidence if each.status is Status.BREACHED]
-    chosen = breached or [each for each in evidence if each.verdict == "better"]
-    return "\n".join(f"{each.gate}: {each.sentence}" for each in chosen) or "nothing differs"
+    chosen = breached or [each for each in evidence if each.verdict == Conclusion.BETTER]
+    said = [f"{each.gate} {each.verdict}, {each.sentence}" for each in chosen]
+    return "; ".join(said) or "nothing differs by more than is allowed"
 
 
 def _write(latency_ms: float | None) -> str:
