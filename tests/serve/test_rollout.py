@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -107,7 +108,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     make_archive(folder, "1.0")
     make_archive(folder, "2.0", golden_logits=WRONG, stub={"logits": list(WRONG)})
     make_archive(folder, "3.0")
-    models = resolve([f"stub-{version}.mar" for version in ("1.0", "2.0", "3.0")], folder)
+    make_archive(folder, "4.0", stub={"dies": True})
+    models = resolve([f"stub-{version}.0.mar" for version in range(1, 5)], folder)
     with running(gateway_config(folder), models, log_dir=folder / "logs") as server:
         yield server
 
@@ -187,6 +189,20 @@ def test_envoy_and_torchserve_are_killed_meanwhile(server: Server, tmp_path: Pat
     check_counts(server.log_dir, rollout, 60)
 
 
+@pytest.mark.skipif("MARINA_FULL" not in os.environ, reason="it takes a minute: make test-full")
+def test_a_candidate_whose_workers_die_goes(server: Server, tmp_path: Path) -> None:
+    """It answers its golden image, and dies of any other; then the baseline answers as before."""
+    with Load(server) as load, ManagementClient(server.management_url) as manager:
+        said = ended(start(server, tmp_path, "4.0"), 11)
+        assert "gate breached" in said or "the split was refused" in said
+        assert [split["weights"] for split in manager.splits()] == [{"1.0": 100}]
+    assert set(load.statuses) > {200}
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        for _ in range(20):
+            answer = http.post(f"{server.rest_url}/predictions/stub", content=IMAGE)
+            assert (answer.status_code, answer.headers["x-marina-version"]) == (200, "1.0")
+
+
 def part_of(server: Server, name: str) -> psutil.Process:
     """Give Envoy or Java of that very server."""
     folder = str(server._engine.folder)
@@ -222,7 +238,7 @@ def test_a_wrong_version_goes_and_a_good_one_stays(server: Server, tmp_path: Pat
         wait_until(lambda: len(load.statuses) > seen + 20, 60)
         assert manager.splits() == []
         versions = {each.version: each.is_default for each in manager.models()}
-        assert versions == {"2.0": False, "3.0": True}
+        assert versions == {"2.0": False, "3.0": True, "4.0": False}
     assert set(load.statuses) == {200}
     rollout, events = read_rollout_log(log)
     assert sum(event["event"] == "started" for event in events) == 1
