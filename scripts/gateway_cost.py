@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import socket
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from marina.gateway import Gateway, GatewayConfig, make_split, parse_shares
+from marina.serve.ports import free_ports
 
 WARM_UP = 100
 
@@ -33,7 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="marina-") as name:
         folder = Path(name)
-        rest, grpc, metrics = (_free_port() for _ in range(3))
+        rest, grpc, metrics = free_ports(3)
         config = GatewayConfig(given.port, rest_port=rest, grpc_port=grpc, metrics_port=metrics)
         gateway = Gateway(config, (given.port, given.port), folder, folder)
         try:
@@ -69,12 +69,6 @@ def _compare(ports: dict[str, int], paths: dict[str, str], image: bytes, request
         p90, p99 = (statistics.quantiles(times, n=100)[q - 1] for q in (90, 99))
         print(f"{way:8} p50 {medians[way]:.3f} ms   p90 {p90:.3f} ms   p99 {p99:.3f} ms")
     print(f"added    p50 {medians['gateway'] - medians['direct']:.3f} ms")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

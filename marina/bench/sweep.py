@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +197,7 @@ class _Bench:
     def _measure(self, setting: Setting, times: int) -> Summary:
         archive = self._workshop.archive(setting)
         model = Served.read(archive)
-        config = _free_config(self._folder)
+        config = ServeConfig.on_free_ports(self._folder)
         with running(config, [model], log_dir=self._folder / "logs") as server:
             images = find_images(self._plan.images, archive, self._folder)
             load = Load(
@@ -223,18 +221,6 @@ def _layouts(workers: Sequence[int]) -> list[tuple[int, int | None]]:
     counts = workers or sorted({n for n in (1, 2, 4, 8, 16, 32, cores) if n <= cores})
     alone = [(count, 1) for count in counts if cores // count > 1]
     return [*((count, None) for count in counts), *alone]
-
-
-def _free_config(model_store: Path) -> ServeConfig:
-    names = [each.name for each in fields(ServeConfig) if each.name.endswith("_port")]
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports: dict[str, Any] = {
-            name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)
-        }
-    return ServeConfig(model_store=model_store, **ports)
 
 
 def _numbers(point: Point) -> str:

@@ -143,6 +143,19 @@ class ServeConfig:
     def _metrics_at(self, port: int) -> str:
         return f"http://{_reachable(self.metrics_address)}:{port}/metrics"
 
+    @classmethod
+    def on_free_ports(cls, model_store: Path) -> ServeConfig:
+        """Give a configuration for a server that must not meet another one."""
+        rest, grpc, management, grpc_management, metrics = free_ports(5)
+        return cls(
+            model_store=model_store,
+            rest_port=rest,
+            grpc_port=grpc,
+            management_port=management,
+            grpc_management_port=grpc_management,
+            metrics_port=metrics,
+        )
+
     def torchserve(self) -> ServeConfig:
         """Give the configuration of TorchServe itself, behind the ports that Marina takes.
 

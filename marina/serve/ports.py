@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import socket
-from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -14,6 +15,9 @@ from marina.errors import ServeError
 
 if TYPE_CHECKING:
     from marina.serve.config import ServeConfig
+
+# Above those that are often a known service's, below Linux's outgoing ones and IANA's dynamic ones.
+_SERVERS_OWN = range(20_000, 32_768)
 
 
 def check_ports(config: ServeConfig) -> None:
@@ -43,12 +47,13 @@ def is_free(address: str, port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports of the loopback interface that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Give ports of the loopback interface that nobody listens on now.
+
+    They lie below those that the kernel gives to outgoing connections (ip(7),
+    ``ip_local_port_range``), one of which might have taken a port before a server listens on it.
+    """
+    candidates = random.SystemRandom().sample(_SERVERS_OWN, len(_SERVERS_OWN))
+    return list(islice((port for port in candidates if is_free("127.0.0.1", port)), count))
 
 
 def holder(port: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from marina.serve.ports import free_ports
 
 from .conftest import Stub
 
@@ -35,9 +36,7 @@ def test_workers_report_every_request_to_the_master(
 ) -> None:
     record = tmp_path / "samples.json"
     words = ["-u", "2", "-t", "8s", "--images", str(image.parent), "--host", stub(20)]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_ports(1)[0])
     worker = subprocess.Popen([*COMMAND[:-1], "--worker", "--master-port", port, *words])
     try:
         words += ["--record", str(record)]

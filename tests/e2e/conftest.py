@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from marina.serve.java import java_home
+from marina.serve.ports import free_ports
 
 REPO = Path(__file__).parents[2]
 SERVED = ("REST", "GRPC", "MANAGEMENT", "GRPC_MANAGEMENT", "METRICS", "GATEWAY_METRICS")
@@ -40,17 +40,12 @@ def train_quickly(checkout: Path) -> None:
     recipe.write_text(text)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def private_environment(temporary: Path) -> dict[str, str]:
     """Give free ports, a private temporary folder, Java, and the commands on the path."""
+    ports = zip(SERVED, free_ports(len(SERVED)), strict=True)
     return {
         **os.environ,
-        **{f"MARINA_{name}_PORT": str(free_port()) for name in SERVED},
+        **{f"MARINA_{name}_PORT": str(port) for name, port in ports},
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
         "JAVA_HOME": str(java_home()),
         "TMPDIR": str(temporary),
@@ -62,7 +57,9 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) 
     """Wait until the condition holds; fail when the process ends or two minutes pass first."""
     deadline = time.monotonic() + 120
     while not condition():
-        assert process.poll() is None, f"it ended with {process.returncode}"
+        if process.poll() is not None:
+            said = process.stdout.read().decode() if process.stdout else "see above"
+            pytest.fail(f"it ended with {process.returncode}: {said}")
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import REPO, private_environment
+from conftest import REPO
 
 import marina.archive.archive as archiving
 from marina.archive.archive import archive
@@ -35,15 +35,7 @@ def test_each_version_runs_the_code_in_its_own_archive(
     monkeypatch.setattr(archiving, "_handlers_folder", lambda: newer)
     archive(quick_run, "2.0", store)
 
-    ports = private_environment(tmp_path)
-    config = ServeConfig(
-        model_store=store.folder,
-        rest_port=int(ports["MARINA_REST_PORT"]),
-        grpc_port=int(ports["MARINA_GRPC_PORT"]),
-        management_port=int(ports["MARINA_MANAGEMENT_PORT"]),
-        grpc_management_port=int(ports["MARINA_GRPC_MANAGEMENT_PORT"]),
-        metrics_port=int(ports["MARINA_METRICS_PORT"]),
-    )
+    config = ServeConfig.on_free_ports(store.folder)
     image = (REPO / "digit.png").read_bytes()
     with running(config, resolve([], store.folder), log_dir=tmp_path / "logs") as server:
         for version, name in [("1.0", "resnet"), ("2.0", "RESNET")] * 2:

@@ -17,7 +17,7 @@ from marina.serve import GatewayOptions, Server, resolve, running
 MAX_BYTES = 1024 * 1024
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Marina's own handlers as ``resnet``; ``stub`` does as it is told, with a deadline of 4 s."""
     folder = tmp_path_factory.mktemp("faults")

@@ -45,7 +45,7 @@ def in_form(image: bytes, media_type: str) -> Any:
     return {"data": image} if media_type == "multipart/form-data" else image
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def described(server: Server) -> Any:
     """The document, as a client gets it."""
     return schemathesis.openapi.from_url(f"{server.rest_url}/openapi.json")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,9 @@ import pytest
 from marina.client.proto.inference_pb2 import PredictionsRequest
 from marina.client.proto.inference_pb2_grpc import InferenceAPIsServiceStub
 from marina.gateway import Gateway, GatewayConfig, Limits, make_split, parse_shares, read_log
+from marina.serve.ports import free_ports
 
 from .stub_upstream import StubUpstream
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:

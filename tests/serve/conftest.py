@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import psutil
 import pytest
 
 from marina.serve import GatewayOptions, ServeConfig, Server, resolve, running
+from marina.serve.ports import free_ports
 from marina.serve.workspace import PREFIX
 
 from .archives import make_archive
@@ -27,20 +26,12 @@ PORTS = ("rest_port", "grpc_port", "management_port", "grpc_management_port", "m
 
 def free_config(model_store: Path) -> ServeConfig:
     """Give a configuration with ports that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in sockets]
-    return ServeConfig(model_store=model_store, **dict(zip(PORTS, ports, strict=True)))
+    return ServeConfig.on_free_ports(model_store)
 
 
 def gateway_config(model_store: Path) -> ServeConfig:
     """Give such a configuration with a gateway."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        metrics_port = int(probe.getsockname()[1])
-    return replace(free_config(model_store), gateway=GatewayOptions(metrics_port))
+    return replace(free_config(model_store), gateway=GatewayOptions(free_ports(1)[0]))
 
 
 def workspaces(pid: int) -> list[Path]:

@@ -6,16 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from marina.errors import ServeError
 from marina.serve import ServeConfig
-from marina.serve.ports import check_ports, holder, is_free
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from marina.serve.ports import check_ports, free_ports, holder, is_free
 
 
 def test_free_ports_pass(config: ServeConfig) -> None:
@@ -47,3 +44,10 @@ def test_this_process_may_be_the_holder() -> None:
 def test_an_address_of_another_machine(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1:8080 for REST"):
         check_ports(ServeConfig(address="192.0.2.1"))  # RFC 5737: nobody has it
+
+
+def test_free_ports_are_none_that_outgoing_connections_get() -> None:
+    ports = free_ports(50)
+    assert len(set(ports)) == 50
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(ports) < lowest

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -19,30 +18,17 @@ from marina.client import Client
 from marina.client.management import ManagementClient
 from marina.errors import Conflict
 from marina.export.torchscript import export
-from marina.serve import GatewayOptions, ServeConfig, resolve, running
+from marina.serve import ServeConfig, resolve, running
 from marina.train.run import Run
 from marina.ui import PageServer
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DIGIT = Path(__file__).parents[2] / "digit.png"
-PORTS = ("rest_port", "grpc_port", "management_port", "grpc_management_port", "metrics_port")
 
 pytestmark = pytest.mark.slow
 in_a_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium, as .ci/run installs it: apt-get install chromium"
 )
-
-
-def free_config(model_store: Path) -> ServeConfig:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in (*PORTS, "the gateway's metrics")]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        *ports, spare = [each.getsockname()[1] for each in sockets]
-    named = dict(zip(PORTS, ports, strict=True))
-    return ServeConfig(
-        model_store=model_store, gateway=GatewayOptions(spare, explanations=True), **named
-    )
 
 
 @contextmanager
@@ -66,7 +52,7 @@ def site(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     export(quick_run)
     for version in ("1.0", "2.0"):
         archive(quick_run, version, store)
-    config = free_config(store.folder)
+    config = ServeConfig.on_free_ports(store.folder)
     with (
         running(config, resolve([], store.folder), log_dir=folder / "logs") as server,
         Client(server.rest_url, management=server.management_url) as client,
