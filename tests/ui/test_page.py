@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,8 @@ from marina.client import Client
 from marina.client.management import ManagementClient
 from marina.errors import Conflict
 from marina.export.torchscript import export
-from marina.serve import ServeConfig, resolve, running
+from marina.serve import GatewayOptions, ServeConfig, resolve, running
+from marina.serve.ports import free_ports
 from marina.train.run import Run
 from marina.ui import PageServer
 
@@ -53,6 +55,7 @@ def site(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     for version in ("1.0", "2.0"):
         archive(quick_run, version, store)
     config = ServeConfig.on_free_ports(store.folder)
+    config = replace(config, gateway=GatewayOptions(free_ports(1)[0], explanations=True))
     with (
         running(config, resolve([], store.folder), log_dir=folder / "logs") as server,
         Client(server.rest_url, management=server.management_url) as client,
@@ -126,8 +129,10 @@ def test_a_dropped_image_is_answered_by_each_version(page: Page, site: PageServe
 @in_a_browser
 def test_the_keyboard_chooses_and_explains(page: Page) -> None:
     expect(page.locator("#model")).to_have_value("resnet")
-    page.keyboard.press("Tab")  # the model
-    page.keyboard.press("Tab")  # the file
+    page.keyboard.press("Tab")
+    expect(page.locator("#model")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#file")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(DIGIT)
