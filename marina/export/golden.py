@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 GOLDEN_IMAGES = 8
 # What a device may differ by: a GPU computes convolutions in TF32 unless told otherwise.
 ATOL = {"cpu": 1e-3, "cuda": 5e-2}
-# Sums of half-precision numbers in another order, as of other threads, end on a neighbour.
-_NEIGHBOURS = 2
-_EPS = {"bf16": 2.0**-7, "fp16": 2.0**-10}
 
 
-def write_golden(folder: Path, images: Split, logits: torch.Tensor, parity: Parity) -> None:
+def chosen(images: Split) -> list[int]:
+    """Choose evenly spaced images, by index."""
+    count = len(images.files)
+    return sorted({index * count // GOLDEN_IMAGES for index in range(GOLDEN_IMAGES)})
+
+
+def write_golden(
+    folder: Path, images: Split, logits: torch.Tensor, parity: Parity, worker_difference: float
+) -> None:
     """Write a few evenly spaced images and the exported model's logits.
 
     Args:
@@ -33,14 +38,15 @@ def write_golden(folder: Path, images: Split, logits: torch.Tensor, parity: Pari
         logits: Their logits (images, classes).
         parity: How near they are to the network's. On another processor, a precision other than
             fp32 may give what is as far from the lab's as it was from fp32 there.
+        worker_difference: By how much these logits moved with a worker's threads and batch sizes.
     """
-    count = len(images.files)
-    chosen = sorted({index * count // GOLDEN_IMAGES for index in range(GOLDEN_IMAGES)})
-    noise = _noise(logits[chosen], parity)
+    noise = worker_difference
+    if parity.precision != "fp32":
+        noise = max(noise, parity.max_abs_logit_difference)
     atol = {device: max(least, noise) for device, least in ATOL.items()}
     with whole_folder(folder) as temporary:
         entries = []
-        for number, index in enumerate(chosen):
+        for number, index in enumerate(chosen(images)):
             name = f"{number}{images.files[index].suffix.lower()}"
             shutil.copyfile(images.files[index], temporary / name)
             row = logits[index].tolist()
@@ -49,11 +55,3 @@ def write_golden(folder: Path, images: Split, logits: torch.Tensor, parity: Pari
             )
         golden = {"format": 1, "atol": atol, "images": entries}
         (temporary / "golden.json").write_text(json.dumps(golden, ensure_ascii=False))
-
-
-def _noise(logits: torch.Tensor, parity: Parity) -> float:
-    """Tell by how much a worker may differ in the logits (images, classes) of a precision."""
-    if parity.precision == "fp32":
-        return 0.0
-    rounding = _NEIGHBOURS * _EPS.get(parity.precision, 0.0) * float(logits.abs().max())
-    return max(parity.max_abs_logit_difference, rounding)

@@ -15,11 +15,12 @@ import torch
 
 from handlers.cores import usable_cores
 from handlers.errors import BackendUnavailable
+from handlers.layout import lay_out
 from handlers.loading import load_backend
 from handlers.pipeline import Pipeline, graph_sizes
 from marina.errors import ExportError, ParityError
 from marina.export import backends
-from marina.export.golden import write_golden
+from marina.export.golden import chosen, write_golden
 from marina.export.images import evenly_spaced
 from marina.export.metadata import extra_files
 from marina.export.parity import Parity, check_parity
@@ -31,6 +32,7 @@ from marina.train.dataset import Split, read_split
 from marina.train.evaluation import infer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import nn
@@ -75,7 +77,7 @@ def export(run: Run, out: Path | None = None) -> Parity:
     }
     write_whole(out.parent / "parity.json", json.dumps(record, indent=2))
     golden = logits if parity.precision == "fp32" else served.logits
-    write_golden(run.folder / "golden", images, golden, parity)
+    write_golden(run.folder / "golden", images, golden, parity, served.worker_difference)
     return parity
 
 
@@ -155,51 +157,84 @@ class Served(NamedTuple):
     Attributes:
         logits: float32 (images, classes).
         fusion: Whether oneDNN Graph could fuse the model.
+        worker_difference: By how much the golden images' logits move with a worker's threads and
+            batch sizes, which sum in other orders; 0 in fp32, where that is far below any bound.
     """
 
     logits: torch.Tensor
     fusion: bool
+    worker_difference: float = 0.0
 
 
 def serve(file: Path, images: Split, recipe: Recipe) -> Served:
     """Answer images as a worker on the CPU does, fused if the model can be."""
     if recipe.serve.backend != "torchscript" or recipe.serve.precision == "int8":
         # Quantized operations are not oneDNN Graph's.
-        return Served(_answer(file, images, recipe, fusion=False), fusion=False)
+        return _answer(file, images, recipe, fusion=False)
     fused = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
     try:
-        return Served(_answer(file, images, recipe, fusion=True), fusion=True)
+        return _answer(file, images, recipe, fusion=True)
     except (RuntimeError, IndexError) as err:
         console.print(
             f"oneDNN Graph cannot fuse {recipe.architecture.name} ({str(err).splitlines()[0]}): "
             "it is served without"
         )
-        return Served(_answer(file, images, recipe, fusion=False), fusion=False)
+        return _answer(file, images, recipe, fusion=False)
     finally:
         torch.jit.enable_onednn_fusion(fused)
 
 
-def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool) -> torch.Tensor:
-    threads, size = usable_cores(), recipe.serve.batch_size
-    sizes = graph_sizes(size, recipe.serve.precision, recipe.serve.backend, fused=fusion)
+def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool) -> Served:
+    pipeline, size = _load(file, recipe, fusion, usable_cores()), recipe.serve.batch_size
+    parts = []
+    with progress_bar("parity", len(images.files)) as bar:
+        for start in range(0, len(images.files), size):
+            files = images.files[start : start + size]
+            parts.append(pipeline.infer(_batch(pipeline, files)))
+            bar.advance(len(files))
+    logits = torch.cat(parts)  # (images, classes)
+    if recipe.serve.precision == "fp32":
+        return Served(logits, fusion)
+    return Served(logits, fusion, _worker_difference(file, images, logits, recipe, fusion))
+
+
+def _worker_difference(
+    file: Path, images: Split, logits: torch.Tensor, recipe: Recipe, fusion: bool
+) -> float:
+    golden = chosen(images)
+    threads = lay_out(usable_cores(), recipe.serve.workers, recipe.serve.threads).threads
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        pipeline = _load(file, recipe, fusion, threads)
+        batch = _batch(pipeline, [images.files[index] for index in golden])
+        expected = logits[golden]
+        return max(
+            float((pipeline.infer(batch[:size]) - expected[:size]).abs().max())
+            for size in (len(golden), *pipeline.sizes[1:])
+        )
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def _batch(pipeline: Pipeline, files: Sequence[Path]) -> torch.Tensor:
+    loaded = pipeline.each(lambda image: pipeline.load(image.read_bytes()), files)
+    return pipeline.batch([image.pixels for image in loaded])
+
+
+def _load(file: Path, recipe: Recipe, fusion: bool, threads: int) -> Pipeline:
+    serve = recipe.serve
+    sizes = graph_sizes(serve.batch_size, serve.precision, serve.backend, fused=fusion)
     try:
         model = load_backend(
             file,
             recipe.image,
             _CPU,
-            backend=recipe.serve.backend,
-            precision=recipe.serve.precision,
+            backend=serve.backend,
+            precision=serve.precision,
             fusion=fusion,
             threads=threads,
         )
     except BackendUnavailable as err:
         raise ExportError(str(err)) from err
-    pipeline = Pipeline(model, recipe.image, recipe.serve.limits, _CPU, threads, sizes)
-    logits = []
-    with progress_bar("parity", len(images.files)) as bar:
-        for start in range(0, len(images.files), size):
-            files = images.files[start : start + size]
-            loaded = pipeline.each(lambda image: pipeline.load(image.read_bytes()), files)
-            logits.append(pipeline.infer(pipeline.batch([image.pixels for image in loaded])))
-            bar.advance(len(files))
-    return torch.cat(logits)  # (images, classes)
+    return Pipeline(model, recipe.image, serve.limits, _CPU, threads, sizes)
