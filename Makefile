@@ -9,9 +9,9 @@ PYTHON ?= python3
 demo: install
 	.venv/bin/marina demo $(ARGS)
 
-# Two at a time, with one thread each: most tests wait for a server. A file's tests share servers.
+# Three at a time, with one thread each: most tests wait for a server. A file's tests share servers.
 test: install
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What takes minutes besides: 20 changes of a split under 10,000 requests, a candidate that dies, the demo
 test-full: install

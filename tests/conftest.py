@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from marina.recipe import Recipe, read_recipe
+from marina.serve import ports
 from marina.train.run import Run
 from marina.train.training import train
+
+# No two processes that run tests, nor the servers that they start, look for ports in the same
+# place: what is chosen here may be listened on minutes later.
+SLOT = 3_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4)
+ports.chosen_from = range(20_000 + SLOT, 21_500 + SLOT)
+os.environ[ports.VARIABLE] = f"{21_500 + SLOT}-{22_999 + SLOT}"
 
 # A test run that was started in the background ignores SIGINT, one under nohup SIGHUP, and so
 # would every server that they start: Ctrl-C could not be tested. Children inherit the default.

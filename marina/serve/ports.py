@@ -16,8 +16,13 @@ from marina.errors import ServeError
 if TYPE_CHECKING:
     from marina.serve.config import ServeConfig
 
-# Above those that are often a known service's, below Linux's outgoing ones and IANA's dynamic ones.
-_SERVERS_OWN = range(20_000, 32_768)
+# Where free ports are looked for: above those that are often a known service's, below Linux's
+# outgoing ones and IANA's dynamic ones.
+VARIABLE = "MARINA_FREE_PORTS"
+_DEFAULT = "20000-32767"
+# In place of that, for this process alone and not for those that it starts.
+chosen_from: range | None = None
+_given: set[int] = set()
 
 
 def check_ports(config: ServeConfig) -> None:
@@ -47,13 +52,33 @@ def is_free(address: str, port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Give ports of the loopback interface that nobody listens on now.
+    """Give ports of the loopback interface that nobody listens on now, and none of them twice.
 
     They lie below those that the kernel gives to outgoing connections (ip(7),
     ``ip_local_port_range``), one of which might have taken a port before a server listens on it.
+    ``MARINA_FREE_PORTS=20000-32767`` says where to look.
     """
-    candidates = random.SystemRandom().sample(_SERVERS_OWN, len(_SERVERS_OWN))
-    return list(islice((port for port in candidates if is_free("127.0.0.1", port)), count))
+    where = chosen_from or searched()
+    candidates = random.SystemRandom().sample(where, len(where))
+    unused = (port for port in candidates if port not in _given and is_free("127.0.0.1", port))
+    ports = list(islice(unused, count))
+    if len(ports) < count:
+        raise ServeError(f"fewer than {count} ports are free in {VARIABLE}={where[0]}-{where[-1]}")
+    _given.update(ports)
+    return ports
+
+
+def searched() -> range:
+    """Give the ports that Marina chooses from.
+
+    Raises:
+        ServeError: ``MARINA_FREE_PORTS`` names none.
+    """
+    text = os.environ.get(VARIABLE, _DEFAULT)
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise ServeError(f"{VARIABLE} is a range of ports such as {_DEFAULT}, not {text!r}")
+    return range(int(first), int(last) + 1)
 
 
 def holder(port: int) -> str:

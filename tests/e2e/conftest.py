@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from marina.serve.java import java_home
-from marina.serve.ports import free_ports
+from marina.serve.ports import VARIABLE, free_ports
 
 REPO = Path(__file__).parents[2]
 SERVED = ("REST", "GRPC", "MANAGEMENT", "GRPC_MANAGEMENT", "METRICS", "GATEWAY_METRICS")
@@ -40,12 +40,18 @@ def train_quickly(checkout: Path) -> None:
     recipe.write_text(text)
 
 
+def port_variables() -> dict[str, str]:
+    """Give free ports, and where a server of its own accord looks for others, as variables."""
+    ports = zip(SERVED, free_ports(len(SERVED)), strict=True)
+    named = {f"MARINA_{name}_PORT": str(port) for name, port in ports}
+    return {**named, VARIABLE: os.environ[VARIABLE]}
+
+
 def private_environment(temporary: Path) -> dict[str, str]:
     """Give free ports, a private temporary folder, Java, and the commands on the path."""
-    ports = zip(SERVED, free_ports(len(SERVED)), strict=True)
     return {
         **os.environ,
-        **{f"MARINA_{name}_PORT": str(port) for name, port in ports},
+        **port_variables(),
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
         "JAVA_HOME": str(java_home()),
         "TMPDIR": str(temporary),

@@ -12,7 +12,7 @@ import pytest
 
 from marina.errors import ServeError
 from marina.serve import ServeConfig
-from marina.serve.ports import check_ports, free_ports, holder, is_free
+from marina.serve.ports import VARIABLE, check_ports, free_ports, holder, is_free, searched
 
 
 def test_free_ports_pass(config: ServeConfig) -> None:
@@ -46,8 +46,18 @@ def test_an_address_of_another_machine(tmp_path: Path) -> None:
         check_ports(ServeConfig(address="192.0.2.1"))  # RFC 5737: nobody has it
 
 
-def test_free_ports_are_none_that_outgoing_connections_get() -> None:
-    ports = free_ports(50)
-    assert len(set(ports)) == 50
+def test_free_ports_are_new_ones_of_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marina.serve.ports.chosen_from", range(19_990, 20_000))
+    ports = [*free_ports(3), *free_ports(3)]
+    assert len(set(ports) & set(range(19_990, 20_000))) == 6
+    with pytest.raises(ServeError, match="fewer than 9 ports are free"):
+        free_ports(9)
+
+
+def test_the_range_lies_below_outgoing_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert max(ports) < lowest
+    assert searched()[-1] < lowest
+    monkeypatch.setenv(VARIABLE, "8000")
+    with pytest.raises(ServeError, match="a range of ports such as 20000-32767, not '8000'"):
+        searched()

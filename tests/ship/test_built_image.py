@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from e2e.conftest import free_port
 from pictures import encode, quadrants
 from serve.conftest import wait_until
 
 from marina.client import Client
+from marina.serve.ports import free_ports
 
 IMAGE = os.environ.get("MARINA_IMAGE")
 DOCKER = os.environ.get("DOCKER", "docker")
@@ -25,7 +25,7 @@ def docker(*words: str) -> str:
 
 
 def test_it_serves_and_drains(store: Path) -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     store.chmod(0o777)
     writable = [word for name in ("tmp", "logs", "home/marina")
                 for word in ("--tmpfs", f"/{name}:mode=1777")]  # fmt: skip

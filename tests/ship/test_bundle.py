@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e.conftest import SERVED, free_port
+from e2e.conftest import port_variables
 from pictures import encode, quadrants
 from serve.conftest import processes_of, wait_until
 from typer.testing import CliRunner
@@ -84,7 +84,7 @@ def test_it_is_installed_and_serves(bundle: Path, tmp_path: Path) -> None:
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
         "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
-        **{f"MARINA_{name}_PORT": str(free_port()) for name in SERVED},
+        **port_variables(),
     }
     command = start.removeprefix("ExecStart=").split()
     with (tmp_path / "output").open("wb") as output:

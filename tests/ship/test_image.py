@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from e2e.conftest import SERVED, free_port
+from e2e.conftest import port_variables
 from pictures import encode, quadrants
 from serve.conftest import processes_of, wait_until
 
@@ -137,7 +137,7 @@ def container(root: Path) -> Iterator[Container]:
         for name, value in stage.environment.items()
     }
     environment["PATH"] += ":/usr/bin:/bin"  # of the base image
-    environment |= {f"MARINA_{name}_PORT": str(free_port()) for name in SERVED}
+    environment |= port_variables()
     words = [*stage.command("ENTRYPOINT"), *stage.command("CMD")]
     command = [word.replace("0.0.0.0", "127.0.0.1") for word in located(words, root)]
     output = root.with_name("output")
