@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "understanding": FOUNDATION | {"train", "evaluation"},
     "export": FOUNDATION | {"train"},
     "archive": FOUNDATION | {"train", "export"},
-    "serve": FOUNDATION | {"archive", "child", "client", "gateway"},
+    "serve": FOUNDATION | {"archive", "child", "client", "gateway", "httpd"},
     "bench": FOUNDATION | {"archive", "client", "export", "predict", "serve", "train"},
     "rollout": FOUNDATION | {"archive", "client", "gateway", "serve"},
     "bundle": FOUNDATION | {"archive", "serve"},

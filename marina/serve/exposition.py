@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from marina.httpd import HttpServer
 
 _TIMEOUT_S = 3.0
 _IDLE_TIMEOUT_S = 60.0
@@ -35,7 +37,7 @@ class Exposition:
         self._registry = registry
         self._torchserve = torchserve
         handler = type("Handler", (_Handler,), {"text": staticmethod(self.text)})
-        self._server = _Server((address, port), handler)
+        self._server = HttpServer((address, port), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )
@@ -62,11 +64,6 @@ class Exposition:
             lines = []
         kept = "".join(line for line in lines if not line.startswith(_OURS))
         return generate_latest(self._registry) + kept.encode()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from marina.client.call import Call, Operation
+from marina.httpd import HttpServer
 
 if TYPE_CHECKING:
     from marina.serve.reception import Answer, Reception
@@ -61,7 +62,7 @@ class RestManagement:
 
     def __init__(self, reception: Reception, address: str, port: int):
         handler = type("Handler", (_Handler,), {"reception": reception})
-        self._server = _Server((address, port), handler)
+        self._server = HttpServer((address, port), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )
@@ -74,12 +75,6 @@ class RestManagement:
         """Listen no more; a call under way is not waited for."""
         self._server.shutdown()
         self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
 
 
 class _Handler(BaseHTTPRequestHandler):

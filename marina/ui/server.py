@@ -10,7 +10,7 @@ import json
 import time
 from base64 import b64encode
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from itertools import groupby
 from operator import attrgetter
@@ -26,6 +26,7 @@ from marina.errors import (
     NotOffered,
     TooLarge,
 )
+from marina.httpd import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ HEADERS = {
 }
 
 
-class PageServer(ThreadingHTTPServer):
+class PageServer(HttpServer):
     """Serves the page on loopback until `shutdown`.
 
     Args:
@@ -59,8 +60,6 @@ class PageServer(ThreadingHTTPServer):
     Raises:
         OSError: The port is taken.
     """
-
-    daemon_threads = True
 
     def __init__(self, client: Client, port: int, manager: ManagementClient):
         super().__init__(("127.0.0.1", port), _Page)
