@@ -111,7 +111,7 @@ def find_ceiling(
         ways = []
         with progress_bar("limit", len(plans)) as bar:
             for processes, size in plans:
-                ways.append(_try(unpacked, listing, processes, size, seconds))
+                ways.append(try_way(unpacked, listing, processes, size, seconds))
                 bar.advance(note=f"{ways[-1].layout}: {ways[-1].throughput:.1f}/s")
         ceiling = Ceiling(
             archive.name, sha256_file(archive), chosen.as_dict(), ways, machine.describe()
@@ -152,7 +152,19 @@ def _unpack(archive: Path, folder: Path) -> int:
         raise BenchError(f"cannot read the archive {archive}: {err}") from err
 
 
-def _try(folder: Path, images: Path, processes: int, batch_size: int, seconds: float) -> Way:
+def try_way(folder: Path, images: Path, processes: int, batch_size: int, seconds: float) -> Way:
+    """Measure one way to use the machine.
+
+    Args:
+        folder: The unpacked archive.
+        images: JSON list of files.
+        processes: Copies of the handler, which share the cores out among them.
+        batch_size: Images in each call.
+        seconds: How long.
+
+    Raises:
+        BenchError: The handler does not load, or refuses an image.
+    """
     words = [str(folder), str(images), str(processes), str(batch_size), str(seconds)]
     children = [
         subprocess.Popen(

@@ -5,6 +5,7 @@ TorchServe's own ``/ping`` says Healthy while workers load, crash or hang.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from marina.serve.served import Served
 
 _EVERY_S = 2.0
+# A version that answers others shows that it lives; a golden image takes their time.
+_BUSY_EVERY_S = 10.0
 
 
 @dataclass
@@ -37,8 +40,28 @@ class Pulse:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a version was seen to do when it was last its turn.
+
+    Attributes:
+        asked_s: When it was last asked.
+        batches: How many it had taken by the last turn.
+    """
+
+    asked_s: float = -math.inf
+    batches: int = 0
+
+    def is_due(self, now_s: float, batches: int) -> bool:
+        """Tell whether to ask now: not yet if it has taken others' batches since the last turn."""
+        is_answering_others = batches > self.batches + 1  # one may be its golden image
+        return not is_answering_others or now_s - self.asked_s >= _BUSY_EVERY_S
+
+
 class Health:
     """Asks every version again and again for the answer to its golden image.
+
+    One that answers others is asked less often, and at once when it does so no more.
 
     Args:
         engine: Serves them.
@@ -54,6 +77,7 @@ class Health:
         self._fleet = fleet
         self._timeout_s = timeout_s
         self._pulses: dict[Served, Pulse] = {}
+        self._looks: dict[Served, Look] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
@@ -131,8 +155,18 @@ class Health:
         return [
             served
             for served, state in self._fleet.all()
-            if state.workers and (served.name, served.version) not in leaving
+            if state.workers
+            and (served.name, served.version) not in leaving
+            and self._is_due(served)
         ]
+
+    def _is_due(self, served: Served) -> bool:
+        now_s = time.monotonic()
+        batches = self._engine.activity.of(served.name, served.version).batches
+        look = self._looks.get(served, Look())
+        is_due = look.is_due(now_s, batches) or self._pulse(served).error is not None
+        self._looks[served] = Look(now_s if is_due else look.asked_s, batches)
+        return is_due
 
     def _probe(self, served: Served) -> None:
         activity = self._engine.activity.of(served.name, served.version)

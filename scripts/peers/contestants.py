@@ -115,7 +115,7 @@ def _peer(
     variables = {
         "PEERS_PIPELINE": pipeline,
         "PEERS_MODEL": str((work / "runs" / "fp32" / "model.pt").absolute()),
-        "PEERS_ARCHIVE": str((work / "unpacked").absolute()),
+        "PEERS_ARCHIVE": str((work / "unpacked" / "fp32").absolute()),
         "PEERS_WORKERS": str(len(os.sched_getaffinity(0))),
         "PEERS_BATCH": str(batch),
         "PYTHONPATH": f"{HERE}:{SERVERS}:{REPO}",
@@ -132,7 +132,7 @@ def _stock(kind: str, work: Path) -> Contestant:
 def _marina(precision: str, work: Path) -> Contestant:
     name = f"bench_{precision}"
     words = [str(Path(sys.executable).with_name("marina")), "serve", f"{work}/store/{name}-1.0.mar"]
-    ports = ("rest", "grpc", "management", "grpc-management", "metrics")
+    ports = ("rest", "grpc", "management", "grpc-management", "metrics", "gateway-metrics")
     for number, port in enumerate(ports):
         words += [f"--{port}-port", f"{{port+{number}}}"]
     words += ["--log-dir", "{scratch}/logs", "--no-tokens"]

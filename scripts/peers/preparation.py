@@ -51,11 +51,17 @@ def archive_all(work: Path) -> dict[str, str]:
         except subprocess.CalledProcessError as err:
             failed[precision] = (err.stderr or str(err)).strip().splitlines()[-1]
     _archive_stock(work)
-    unpacked = work / "unpacked"
-    if not unpacked.exists():
-        with zipfile.ZipFile(work / "store" / "bench_fp32-1.0.mar") as content:
-            content.extractall(unpacked)
+    unpack("fp32", work)
     return failed
+
+
+def unpack(precision: str, work: Path) -> Path:
+    """Unpack one of our archives, unless it is already, and give its folder."""
+    folder = work / "unpacked" / precision
+    if not folder.exists():
+        with zipfile.ZipFile(work / "store" / f"bench_{precision}-1.0.mar") as content:
+            content.extractall(folder)
+    return folder
 
 
 def bodies(contestant: Contestant, size: str, work: Path) -> tuple[Path, ...]:
