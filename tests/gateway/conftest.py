@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -96,17 +95,16 @@ def open_door(
         ready_upstream_port=ready_port or upstream.rest_port,
         **{"rest_port": rest, "grpc_port": grpc_port, "metrics_port": metrics, **options},
     )
-    folder = Path(tempfile.mkdtemp(prefix="marina-test-"))
     ports = (upstream.rest_port, upstream.grpc_port)
-    gateway = Gateway(config, ports, folder, log_dir)
-    try:
-        gateway.start()
-        door = Door(gateway, config, upstream)
-        yield door
-        door.close()
-    finally:
-        gateway.stop()
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="marina-test-") as folder:
+        gateway = Gateway(config, ports, Path(folder), log_dir)
+        try:
+            gateway.start()
+            door = Door(gateway, config, upstream)
+            yield door
+            door.close()
+        finally:
+            gateway.stop()
 
 
 @pytest.fixture(scope="session")
