@@ -42,12 +42,15 @@ soak: MINUTES ?= 60
 soak: install
 	.venv/bin/python scripts/soak.py --minutes $(MINUTES)
 
-# The image, where Docker or Podman can build one, and the client against it: make image TARGET=cuda
+# The image, and the client against it: make image TARGET=cuda ENGINE=podman BUILD="--build-arg …".
+# Buildah only builds: Podman, which shares its images, runs them. Its OCI form has no HEALTHCHECK.
 image: TARGET ?= cpu
-image: DOCKER ?= $(shell command -v docker || command -v podman)
+image: ENGINE ?= $(shell command -v docker || command -v podman || command -v buildah)
 image: install
-	$(DOCKER) build --file docker/Dockerfile --target $(TARGET) --tag marina:$(TARGET) .
-	MARINA_IMAGE=marina:$(TARGET) DOCKER=$(DOCKER) \
+	@test -n "$(ENGINE)" || { echo "needs docker, podman or buildah" >&2; exit 1; }
+	BUILDAH_FORMAT=docker $(ENGINE) build --file docker/Dockerfile --target $(TARGET) \
+	  --tag marina:$(TARGET) $(BUILD) .
+	MARINA_IMAGE=marina:$(TARGET) ENGINE=$(ENGINE:%buildah=%podman) \
 	  .venv/bin/python -m pytest tests/ship/test_built_image.py
 
 install: .venv/installed
