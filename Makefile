@@ -13,10 +13,12 @@ demo: install
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# What takes minutes besides: 20 changes of a split under 10,000 requests, a candidate that dies, the demo
+# What takes minutes besides: 20 changes of a split under 10,000 requests, what a switch costs in time,
+# a candidate that dies, the demo
 test-full: install
 	MARINA_FULL=1 .venv/bin/python -m pytest \
-	  tests/serve/test_gateway.py tests/serve/test_rollout.py tests/e2e/test_demo_rollout.py $(ARGS)
+	  tests/serve/test_gateway.py tests/serve/test_rollout.py tests/serve/test_switch_cost.py \
+	  tests/e2e/test_demo_rollout.py $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .

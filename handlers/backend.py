@@ -26,6 +26,9 @@ FILES: dict[Backend, str] = {
     "openvino": "served.onnx",
 }
 
+# Those that compute in threads of their own, which they start as they load.
+KEEP_THREADS: frozenset[Backend] = frozenset({"onnxruntime", "openvino"})
+
 # What each computes in on a CPU: onnxruntime has no bf16 kernels for x86.
 SUPPORTED: dict[Backend, tuple[Precision, ...]] = {
     "torchscript": ("fp32", "bf16", "fp16", "int8"),

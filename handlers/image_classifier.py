@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from handlers import answer
-from handlers.backend import FILES
+from handlers.backend import FILES, KEEP_THREADS
+from handlers.background import Background
 from handlers.cores import usable_cores
 from handlers.device import choose_device
 from handlers.errors import ExplanationsOff, ImageError
@@ -37,12 +38,14 @@ from handlers.request import read_image, request_id
 from handlers.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from handlers.context import Context, Item
     from handlers.precision import Precision
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,16 @@ class ImageClassifier:
         self._name, self._version = context.model_name, _version(context.manifest)
         self._labels = read_labels(folder / "index_to_name.json")
         self._batch_size = max(1, context.system_properties["batch_size"] or 1)
-        self._pipeline = _pipeline(folder, context, self._settings, self._batch_size)
-        self._pipeline.warm(self._settings.top_k)
-        self._prove(Golden.load(folder / "golden"))
+        device = choose_device(context.system_properties["gpu_id"])
+        layout = _lay_out(config, self._settings)
+        torch.set_num_threads(layout.threads)  # of the forward passes of this thread
+        step = _run if _starts_threads(device, self._settings) else Background().run
+        self._pipeline = step(
+            lambda: _pipeline(folder, config, self._settings, self._batch_size, device, layout)
+        )
+        step(lambda: self._pipeline.warm(self._settings.top_k))
+        step(lambda: self._prove(Golden.load(folder / "golden")))
+        self._pipeline.renew_threads()
         logger.info(
             "%s %s ready on %s after %.1f s: batches of 1 to %d warmed, golden images answered",
             self._name,
@@ -205,13 +215,25 @@ class ImageClassifier:
             )
 
 
-def _pipeline(folder: Path, context: Context, settings: Settings, batch_size: int) -> Pipeline:
-    config = context.model_yaml_config or {}
+def _run(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _starts_threads(device: torch.device, settings: Settings) -> bool:
+    """Tell whether loading a model starts threads that then serve: a GPU's driver does, too."""
+    return device.type != "cpu" or settings.backend in KEEP_THREADS
+
+
+def _pipeline(
+    folder: Path,
+    config: Mapping[str, Any],
+    settings: Settings,
+    batch_size: int,
+    device: torch.device,
+    layout: Layout,
+) -> Pipeline:
     spec = ImageSpec.from_mapping(config.get("image") or {})
-    device = choose_device(context.system_properties["gpu_id"])
     _check_precision(settings.precision, device)
-    layout = _lay_out(config, settings)
-    torch.set_num_threads(layout.threads)
     model = load_backend(
         folder / FILES[settings.backend],
         spec,

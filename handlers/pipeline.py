@@ -70,7 +70,11 @@ class Pipeline:
         self._model = model
         self._limits = limits
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.renew_threads()
+
+    def renew_threads(self) -> None:
+        """Decode in threads of the priority of whoever asks next, not of who asked first."""
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
 
     def load(self, data: bytes) -> Loaded:
         """Decode, resize and crop one image file, as ``preprocess.load_pixels`` does, timed.

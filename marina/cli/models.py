@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from marina.cli.app import app
-from marina.cli.options import Json, TokenFile, chosen_token, print_json
+from marina.cli.options import Json, TokenFile, chosen_token, print_json, with_options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from marina.client.management import Manager
+    from marina.client import ModelStatus
+    from marina.client.operations import Manager
 
 models = typer.Typer(
     help="What a running server serves: list, describe, register, scale, switch…",
@@ -41,37 +41,88 @@ WaitReady = Annotated[
 ]
 
 
+Look = Callable[["Manager"], "list[ModelStatus]"]
+Change = Callable[["Manager", bool], str]
+
+
+def _looks(verb: Callable[..., Look]) -> Callable[..., None]:
+    """Make a verb of a function that gives what to ask; the options of all such are added."""
+
+    def run(
+        *,
+        url: Url = None,
+        grpc: Grpc = False,
+        token_file: TokenFile = None,
+        wait: WaitReady = False,
+        as_json: Json = False,
+        **given: Any,
+    ) -> None:
+        from marina import display
+        from marina.client.management import connect
+        from marina.progress import console, until
+
+        ask = verb(**given)
+        with connect(url, grpc=grpc, token=chosen_token(token_file)) as manager:
+            rows = ask(manager)
+            if wait:
+                with console.status("waiting for the workers"):
+                    until(lambda: all(row.ready_workers >= row.workers for row in ask(manager)))
+                rows = ask(manager)
+        if as_json:
+            print_json([asdict(row) for row in rows])
+        else:
+            display.models(rows)
+
+    return with_options_of(run, verb)
+
+
+def _changes(verb: Callable[..., Change]) -> Callable[..., None]:
+    """Make a verb of a function that gives what to change; the options of all such are added."""
+
+    def run(
+        *,
+        url: Url = None,
+        grpc: Grpc = False,
+        token_file: TokenFile = None,
+        wait: Wait = True,
+        as_json: Json = False,
+        **given: Any,
+    ) -> None:
+        from marina.client.management import connect
+        from marina.display.models import followed
+
+        change = verb(**given)
+        words = (verb.__name__.replace("_", "-"), given["name"], given.get("version"))
+        with connect(url, grpc=grpc, token=chosen_token(token_file)) as manager:
+            said = followed(" ".join(filter(None, words)), manager, lambda m: change(m, wait))
+            if as_json:
+                progress = manager.progress()
+                print_json(asdict(progress) if progress else {"title": words[0], "step": said})
+            else:
+                typer.echo(said)
+
+    return with_options_of(run, verb)
+
+
 @models.command("list")
-def list_models(
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: WaitReady = False,
-    as_json: Json = False,
-) -> None:
+@_looks
+def list_models() -> Look:
     """Show every version: default, workers, batch, delay, queue, device, digest, accuracy."""
-    _show(lambda manager: manager.models(), url, grpc, token_file, wait=wait, as_json=as_json)
+    return lambda manager: manager.models()
 
 
 @models.command()
+@_looks
 def describe(
     name: Name,
     version: Annotated[str | None, typer.Argument(help="Default: all of them.")] = None,
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: WaitReady = False,
-    as_json: Json = False,
-) -> None:
+) -> Look:
     """Show one model's versions, or one of them."""
-
-    def ask(manager: Manager) -> Any:
-        return manager.describe(name, version)
-
-    _show(ask, url, grpc, token_file, wait=wait, as_json=as_json)
+    return lambda manager: manager.describe(name, version)
 
 
 @models.command()
+@_changes
 def register(
     name: Name,
     version: Version,
@@ -84,119 +135,72 @@ def register(
     max_batch_delay: Annotated[
         int | None, typer.Option(min=0, help="Wait for mates, in ms. Default: likewise.")
     ] = None,
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+) -> Change:
     """Serve one more version of the store; done when its golden images are answered rightly."""
-
-    def change(manager: Manager) -> str:
-        return manager.register(
-            name,
-            version,
-            workers=workers,
-            batch_size=batch_size,
-            max_batch_delay_ms=max_batch_delay,
-            wait=wait,
-        )
-
-    _change(f"register {name} {version}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.register(
+        name,
+        version,
+        workers=workers,
+        batch_size=batch_size,
+        max_batch_delay_ms=max_batch_delay,
+        wait=wait,
+    )
 
 
 @models.command()
+@_changes
 def scale(
     name: Name,
     version: Version,
     workers: Annotated[int, typer.Argument(min=0, help="Processes; 0 drains the version first.")],
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Take away workers that are busy for longer than the server's drain timeout, too: "
+            "the requests that they hold are lost.",
+        ),
+    ] = False,
+) -> Change:
     """Change how many workers a version has."""
-
-    def change(manager: Manager) -> str:
-        return manager.scale(name, version, workers, wait=wait)
-
-    _change(f"scale {name} {version}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.scale(name, version, workers, force=force, wait=wait)
 
 
 @models.command("set-default")
-def set_default(
-    name: Name,
-    version: Version,
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+@_changes
+def set_default(name: Name, version: Version) -> Change:
     """Let a version answer whoever names none."""
-
-    def change(manager: Manager) -> str:
-        return manager.set_default(name, version, wait=wait)
-
-    _change(f"set-default {name} {version}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.set_default(name, version, wait=wait)
 
 
 @models.command()
+@_changes
 def unregister(
     name: Name,
     version: Version,
     last: Annotated[
         bool, typer.Option("--last", help="Allow it of the only version: the model goes.")
     ] = False,
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+) -> Change:
     """Serve a version no more, once its requests are answered."""
-
-    def change(manager: Manager) -> str:
-        return manager.unregister(name, version, last=last, wait=wait)
-
-    _change(f"unregister {name} {version}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.unregister(name, version, last=last, wait=wait)
 
 
 @models.command()
-def switch(
-    name: Name,
-    version: Version,
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+@_changes
+def switch(name: Name, version: Version) -> Change:
     """Put a version in the place of the default, with no request lost; restore on any failure."""
-
-    def change(manager: Manager) -> str:
-        return manager.switch(name, version, wait=wait)
-
-    _change(f"switch {name} {version}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.switch(name, version, wait=wait)
 
 
 @models.command()
+@_changes
 def policy(
     name: Name,
     policy: Annotated[str, typer.Argument(help="latest, specific, all or keep:N.")],
-    url: Url = None,
-    grpc: Grpc = False,
-    token_file: TokenFile = None,
-    wait: Wait = True,
-    as_json: Json = False,
-) -> None:
+) -> Change:
     """Say which versions of a model are kept, now and at the next start."""
-
-    def change(manager: Manager) -> str:
-        return manager.set_policy(name, policy, wait=wait)
-
-    _change(f"policy {name}", change, url, grpc, token_file, as_json=as_json)
+    return lambda manager, wait: manager.set_policy(name, policy, wait=wait)
 
 
 @app.command(rich_help_panel="Serving")
@@ -211,49 +215,3 @@ def token(
 
     file = chosen_token(token_file) or Path("logs") / "key_file.json"
     typer.echo(read_key_file(file, "management" if management else "inference"))
-
-
-def _show(
-    ask: Callable[[Manager], Any],
-    url: str | None,
-    grpc: bool,
-    token_file: Path | None,
-    *,
-    wait: bool,
-    as_json: bool,
-) -> None:
-    from marina import display
-    from marina.client.management import connect
-    from marina.progress import console, until
-
-    with connect(url, grpc=grpc, token=chosen_token(token_file)) as manager:
-        rows = ask(manager)
-        if wait:
-            with console.status("waiting for the workers"):
-                until(lambda: all(row.ready_workers >= row.workers for row in ask(manager)))
-            rows = ask(manager)
-    if as_json:
-        print_json([asdict(row) for row in rows])
-    else:
-        display.models(rows)
-
-
-def _change(
-    title: str,
-    change: Callable[[Manager], str],
-    url: str | None,
-    grpc: bool,
-    token_file: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    from marina.client.management import connect
-    from marina.display.models import followed
-
-    with connect(url, grpc=grpc, token=chosen_token(token_file)) as manager:
-        said = followed(title, manager, change)
-        if as_json:
-            progress = manager.progress()
-            print_json(asdict(progress) if progress else {"title": title, "step": said})
-        else:
-            typer.echo(said)

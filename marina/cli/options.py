@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from marina.client.management import ManagementClient
 
 
@@ -82,6 +85,25 @@ GatewayMetricsPort = Annotated[
 DrainTimeout = Annotated[
     float, typer.Option(help="Longest wait for requests in flight at the end, in seconds.")
 ]
+
+
+def with_options_of(run: Callable[..., None], verb: Callable[..., object]) -> Callable[..., None]:
+    """Make a verb with the arguments of one function and, behind them, the options of another.
+
+    Args:
+        run: Has the options, as keywords, and takes all arguments.
+        verb: Has the arguments, the name and the help.
+    """
+    own, shared = (
+        list(inspect.signature(function, eval_str=True).parameters.values())
+        for function in (verb, run)
+    )
+    options = [each for each in shared if each.kind is not each.VAR_KEYWORD]
+    parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *options)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__name__, run.__doc__ = verb.__name__, verb.__doc__
+    return run
 
 
 def chosen_token(file: Path | None) -> Path | None:

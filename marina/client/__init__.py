@@ -15,7 +15,8 @@ from marina.client.answer import Explanation, ModelStatus, Prediction, Readiness
 from marina.client.async_client import AsyncClient, AsyncGrpcClient
 from marina.client.client import Client, GrpcClient
 from marina.client.image import Image
-from marina.client.management import GrpcManagementClient, ManagementClient, Progress
+from marina.client.management import GrpcManagementClient, ManagementClient
+from marina.client.operations import Progress
 from marina.client.options import Options, Retry, Tls
 
 __all__ = [

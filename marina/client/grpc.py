@@ -30,13 +30,15 @@ _MANAGEMENT: dict[Operation, tuple[str, type[Any]]] = {
     Operation.LIST: ("ListModels", management.ListModelsRequest),
     Operation.DESCRIBE: ("DescribeModel", management.DescribeModelRequest),
     Operation.REGISTER: ("RegisterModel", management.RegisterModelRequest),
-    Operation.SCALE: ("ScaleWorker", management.ScaleWorkerRequest),
-    Operation.SET_DEFAULT: ("SetDefault", management.SetDefaultRequest),
-    Operation.UNREGISTER: ("UnregisterModel", management.UnregisterModelRequest),
+}
+# Of Marina's own service: TorchServe's messages cannot say all that REST can.
+_OWN: dict[Operation, tuple[str, type[Any]]] = {
+    Operation.SCALE: ("Scale", operations.ScaleRequest),
+    Operation.SET_DEFAULT: ("SetDefault", operations.SetDefaultRequest),
+    Operation.UNREGISTER: ("Unregister", operations.UnregisterRequest),
     Operation.SWITCH: ("Switch", operations.SwitchRequest),
     Operation.SET_POLICY: ("SetPolicy", operations.SetPolicyRequest),
 }
-_OWN = frozenset({Operation.SWITCH, Operation.SET_POLICY})  # which TorchServe itself has not
 
 # Where Marina says what lies behind an error, such as a worker's traceback.
 DETAILS_KEY = "marina-details-bin"
@@ -175,15 +177,13 @@ def _message(call: Call) -> tuple[str, Any]:
             model_version=call.version or "",
             input={"data": call.image, **fields},
         )
-    if call.operation not in _MANAGEMENT:
+    form = (_MANAGEMENT | _OWN).get(call.operation)
+    if form is None:
         raise NotOffered("gRPC does not have it: ask over REST")
-    name, message = _MANAGEMENT[call.operation]
+    name, message = form
     named = {"model_name": call.model, "model_version": call.version or ""}
     given = {field: value for field, value in named.items() if value}
-    try:
-        return name, message(**given, **call.arguments)
-    except ValueError as err:
-        raise NotOffered(f"TorchServe's gRPC does not have it, ask over REST: {err}") from err
+    return name, message(**given, **call.arguments)
 
 
 def _reply(answer: Any) -> Reply:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marina.client import ModelStatus
-    from marina.client.management import Manager
+    from marina.client.operations import Manager
 
 _POLL_S = 0.3
 

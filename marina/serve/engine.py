@@ -188,24 +188,34 @@ class Engine:
         """
         check_golden(models, self.config, check, self.token)
 
-    def scale(self, served: Served, workers: int) -> None:
+    def scale(self, served: Served, workers: int, *, force: bool = False) -> None:
         """Set the number of a version's workers; they start and stop afterwards.
 
         Those that are taken away end what they hold first. TorchServe counts a worker that it has
         given up as one that it has. It cannot be taken out without those that came after it, so it
         is made up for.
 
+        Args:
+            served: The version.
+            workers: The number.
+            force: Take workers away that do not end what they hold within the drain timeout.
+
         Raises:
             ServeError: TorchServe does not do it, or a worker does not end what it holds.
         """
         dead = self.activity.of(served.name, served.version).given_up if workers else 0
+        timeout_s = self.config.drain_timeout_s
         is_safe = scale_between_batches(
-            self.management, self._room.parking, served, workers + dead, self.config.drain_timeout_s
+            self.management,
+            self._room.parking,
+            served,
+            workers + dead,
+            timeout_s,
+            lambda: self.drain([served.name], timeout_s, lambda: False, served.version),
+            force=force,
         )
         if not is_safe:
-            self._on_event(
-                f"{served}: its handler knows no parking; batches that its workers held may fail"
-            )
+            self._on_event(f"{served}: workers were taken away with the requests that they held")
 
     def unload(self, served: Served) -> None:
         """Unregister a version, and remove what TorchServe left of it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from marina.archive.version import precedence
 from marina.errors import OperationRefused, ServeError
-from marina.serve.policy import LATEST, SPECIFIC, checked_policy, kept, restored
+from marina.serve.policy import LATEST, checked_policy, kept
 from marina.serve.roster import Roster
 from marina.serve.state import VersionState, as_wanted
 
@@ -66,7 +66,7 @@ class Fleet(Roster):
         """
         self._engine.load(self.all(), check, tell)
         for name, model in self.state.models.items():
-            self._make_default(name, model.default)
+            self._engine.management.make_default(name, model.default)
 
     def keep(self) -> None:
         """Write the state as it is.
@@ -111,8 +111,17 @@ class Fleet(Roster):
             self._commit(self.state.with_version(name, version, wanted))
         self._obey_policy(name, version, tell)
 
-    def scale(self, name: str, version: str, workers: int, tell: Tell) -> None:
+    def scale(
+        self, name: str, version: str, workers: int, tell: Tell, *, force: bool = False
+    ) -> None:
         """Change the number of a version's workers.
+
+        Args:
+            name: Of the model.
+            version: Of the model.
+            workers: The number; 0 drains the version first.
+            tell: Called with each step.
+            force: Take workers away that do not end what they hold within the drain timeout.
 
         Raises:
             ServeError: It is refused, or the workers do not come; all is as before.
@@ -123,12 +132,12 @@ class Fleet(Roster):
             self._refuse_default(name, version, "has no worker to answer with")
             self._drain(served, tell)
         try:
-            self._set_workers(served, workers, tell)
+            self._set_workers(served, workers, tell, force=force)
             after = VersionState.model_validate({**before.model_dump(), "workers": workers})
             self._commit(self.state.with_version(name, version, after))
         except ServeError:
             with contextlib.suppress(ServeError):
-                self._engine.scale(served, before.workers)
+                self._engine.scale(served, before.workers, force=True)
             raise
         finally:
             self.leaving.discard((name, version))
@@ -142,10 +151,10 @@ class Fleet(Roster):
         self._checked_answering(name, version)
         before = self.state.models[name].default
         try:
-            self._make_default(name, version)
+            self._engine.management.make_default(name, version)
             self._commit(self.state.with_default(name, version))
         except ServeError:
-            self._make_default(name, before)
+            self._engine.management.make_default(name, before)
             raise
         tell(f"{name} {version} is the default")
 
@@ -214,14 +223,14 @@ class Fleet(Roster):
         """Make the new version the default and unregister the old, or put all back."""
         name = new.name
         try:
-            self._make_default(name, new.version)
+            self._engine.management.make_default(name, new.version)
             tell(f"{new} is the default")
             self._drain(old, tell)
             state = self.state.with_version(name, new.version, wanted)
             state = state.with_default(name, new.version).without_version(name, old.version)
             self._commit(self._settled(state, name, tell))
         except ServeError:
-            self._make_default(name, old.version)
+            self._engine.management.make_default(name, old.version)
             tell(f"{old} is the default again")
             self.leaving.add((name, new.version))
             self._engine.drain([name], self._timeout_s, lambda: False, new.version, _QUIET_S)
@@ -241,8 +250,8 @@ class Fleet(Roster):
             self._engine.unload(served)
             raise
 
-    def _set_workers(self, served: Served, workers: int, tell: Tell) -> None:
-        self._engine.scale(served, workers)
+    def _set_workers(self, served: Served, workers: int, tell: Tell, *, force: bool) -> None:
+        self._engine.scale(served, workers, force=force)
         self._engine.wait_for_workers({served: workers}, self._check, tell)
         if workers:
             self._engine.check_golden([served], self._check)
@@ -254,12 +263,7 @@ class Fleet(Roster):
             OperationRefused: It gets ever more requests.
         """
         self.leaving.add((served.name, served.version))
-        if self.is_arm(served.name, served.version):
-            self.leaving.discard((served.name, served.version))
-            raise OperationRefused(
-                f"{served} has a place in the split of {served.name}: `marina split set` it out, "
-                f"or `marina split clear {served.name}`, first"
-            )
+        self._refuse_arm(served)
         tell(f"draining {served}: waiting for its requests")
         if not self._engine.drain(
             [served.name], self._timeout_s, self._is_vain, served.version, _QUIET_S
@@ -283,25 +287,6 @@ class Fleet(Roster):
         for version in sorted(model.versions, key=precedence):
             if version not in keep:
                 self.unregister(name, version, tell)
-
-    def _settled(self, state: State, name: str, tell: Tell) -> State:
-        """Give a state whose policy would not undo it at the next start."""
-        model = state.models.get(name)
-        if model is None or model.policy == SPECIFIC:
-            return state
-        entries = [e.version for e in self._store.entries() if e.name == name]
-        if restored(model.policy, entries, model.default) == set(model.versions):
-            return state
-        tell(f"{name}: its version policy was {model.policy}, and is specific from now on")
-        return state.with_policy(name, SPECIFIC)
-
-    def _make_default(self, name: str, version: str) -> None:
-        management = self._engine.management
-        if management.default_version(name) != version:
-            management.set_default(name, version)
-        answering = management.default_version(name)
-        if answering != version:
-            raise ServeError(f"{name}: version {answering} is the default instead of {version}")
 
     def _is_vain(self) -> bool:
         try:

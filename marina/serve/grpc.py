@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc
 
@@ -23,6 +23,9 @@ from marina.client.proto.operations_pb2_grpc import (
 from marina.errors import ServeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from marina.client.call import Value
     from marina.serve.reception import Reception
 
 _CODES = {
@@ -67,7 +70,13 @@ class GrpcManagement:
 
 
 class _Service:
-    """What both services share."""
+    """What both services share.
+
+    Args:
+        reception: Answers calls.
+    """
+
+    defaults: ClassVar[dict[str, Value]] = {}
 
     def __init__(self, reception: Reception):
         self._reception = reception
@@ -76,7 +85,7 @@ class _Service:
         shown = dict(context.invocation_metadata()).get("authorization")
         if not self._reception.admits(shown):
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "expected the management token")
-        status, document = self._reception.answer(_call(operation, request))
+        status, document = self._reception.answer(_call(operation, request, self.defaults))
         if status < 400:
             return json.dumps(document)
         details = str(document.get("details", "")).encode()
@@ -107,6 +116,17 @@ class _TorchServes(_Service, ManagementAPIsServiceServicer):  # type: ignore[mis
 
 
 class _Own(_Service, OperationsServiceServicer):  # type: ignore[misc]
+    defaults: ClassVar[dict[str, Value]] = {"synchronous": True}
+
+    def Scale(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return OperationResponse(msg=self._answer(Operation.SCALE, request, context))
+
+    def SetDefault(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return OperationResponse(msg=self._answer(Operation.SET_DEFAULT, request, context))
+
+    def Unregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return OperationResponse(msg=self._answer(Operation.UNREGISTER, request, context))
+
     def Switch(self, request: Any, context: Any) -> Any:  # noqa: N802
         return OperationResponse(msg=self._answer(Operation.SWITCH, request, context))
 
@@ -114,11 +134,11 @@ class _Own(_Service, OperationsServiceServicer):  # type: ignore[misc]
         return OperationResponse(msg=self._answer(Operation.SET_POLICY, request, context))
 
 
-def _call(operation: Operation, request: Any) -> Call:
+def _call(operation: Operation, request: Any, defaults: Mapping[str, Value]) -> Call:
     """Give the call that a message stands for; a field that is not set is not given."""
-    fields = {descriptor.name: value for descriptor, value in request.ListFields()}
+    fields: dict[str, Any] = {descriptor.name: value for descriptor, value in request.ListFields()}
     model = str(fields.pop("model_name", ""))
     version = fields.pop("model_version", None)
     if operation is Operation.SCALE:
         fields["min_worker"] = request.min_worker  # 0 is a number here
-    return Call(operation, model, version, arguments=fields)
+    return Call(operation, model, version, arguments={**defaults, **fields})

@@ -151,13 +151,17 @@ class Management:
         is_full = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         return not (is_full and _FULL in response.text)
 
-    def set_default(self, name: str, version: str) -> None:
-        """Make a version the one that answers whoever names none.
+    def make_default(self, name: str, version: str) -> None:
+        """Make a version the one that answers whoever names none, and see that it is.
 
         Raises:
-            Refused: TorchServe does not do it.
+            ServeError: TorchServe does not do it.
         """
-        self._change("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
+        if self.default_version(name) != version:
+            self._change("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
+        answering = self.default_version(name)
+        if answering != version:
+            raise ServeError(f"{name}: version {answering} is the default instead of {version}")
 
     def unregister(self, name: str, version: str) -> None:
         """Drop a version, and whatever waits in its queue with it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,14 @@ _POLL_S = 0.01
 
 
 def scale_between_batches(
-    management: Management, folder: Path, served: Served, workers: int, timeout_s: float
+    management: Management,
+    folder: Path,
+    served: Served,
+    workers: int,
+    timeout_s: float,
+    becomes_quiet: Callable[[], bool],
+    *,
+    force: bool = False,
 ) -> bool:
     """Set the number of a version's workers, while those that go hold no client's request.
 
@@ -37,22 +44,44 @@ def scale_between_batches(
         served: The version.
         workers: The number.
         timeout_s: How long those that go may take to end what they hold.
+        becomes_quiet: Waits until no request to the version is in sight, for as long at most; tells
+            whether that came. It is asked where the handler knows nothing of parking.
+        force: After that time, take the workers away with what they hold.
 
     Returns:
-        Whether no request was cut; perhaps one was if the handler knows nothing of parking.
+        Whether no request was cut.
 
     Raises:
         ServeError: TorchServe does not do it, or a worker does not end what it holds.
     """
     name, version = served.name, served.version
     excess = management.ready_workers(name, version, after=workers)
-    if not excess:
-        management.scale(name, version, workers)
-        return True
     ask = partial(management.describe_by_worker, name, version, 2 * timeout_s)
-    with _parked(lot_of(folder, name, version), excess, ask, timeout_s) as are_held:
+    is_safe = not excess
+    with ExitStack() as until_scaled:
+        if excess and served.parks:
+            lot = lot_of(folder, name, version)
+            is_safe = until_scaled.enter_context(_parked(lot, excess, ask, timeout_s))
+        elif excess:
+            is_safe = becomes_quiet()
+        if not (is_safe or force):
+            raise OperationRefused(_refusal(served, timeout_s))
         management.scale(name, version, workers)
-    return are_held
+    return is_safe
+
+
+def _refusal(served: Served, timeout_s: float) -> str:
+    if served.parks:
+        why = f"have not ended their batch after {timeout_s:g} s"
+    else:
+        why = (
+            f"are never idle together for {timeout_s:g} s, and its handler, which is not Marina's, "
+            "cannot be told to take no more"
+        )
+    return (
+        f"{served}: workers to be taken away {why}; all is as before. Try again when they are less "
+        "busy, or with --force, which loses the requests that they hold"
+    )
 
 
 @contextmanager
@@ -68,10 +97,7 @@ def _parked(
         timeout_s: How long they may take to end what they hold.
 
     Yields:
-        Whether they are held; False if their handler knows nothing of parking.
-
-    Raises:
-        OperationRefused: They are busy for longer.
+        Whether they are held; not if they are busy for longer, or answer without parking.
     """
     lot.mkdir(parents=True)
     with ThreadPoolExecutor(max_workers=64) as pool:
@@ -96,9 +122,6 @@ def _fill(lot: Path, workers: set[int], ask: Callable[[], Future[bool]], timeout
             asked = ask()
             count += 1
         if time.monotonic() > deadline:
-            raise OperationRefused(
-                f"{len(workers - held)} of the workers to be taken away have not ended their "
-                f"batch after {timeout_s:g} s; all is as before. Try again when they are less busy"
-            )
+            return False
         time.sleep(_POLL_S)
     return True

@@ -105,8 +105,9 @@ class Reception:
         return 200, {"models": models, "operation": asdict(last) if last else None}
 
     def _describe(self, name: str, version: str | None) -> list[dict[str, Any]]:
-        if version not in {None, "all"}:
-            self._fleet.served(name, version or "")
+        if version is not None and version != "all":
+            version = self._fleet.meant(name, version)
+            self._fleet.served(name, version)
         elif name not in self._fleet.state.models:
             raise NotServed(f"{name} is not served")
         model = self._fleet.state.models[name]
@@ -145,11 +146,12 @@ class Reception:
         return {"splits": [split.as_dict() for split in self._front.splits.values()]}
 
     def _run(self, call: Call) -> Answer:
-        title = " ".join(
-            filter(None, (call.operation.name.lower().replace("_", "-"), call.model, call.version))
-        )
-        asked = str(call.arguments.get("synchronous", call.operation not in _IN_BACKGROUND))
-        wait = asked.lower() == "true"
+        subject = (call.model, call.version)
+        if call.operation is Operation.REGISTER:
+            subject = self._fleet.named(str(call.arguments.get("url", "")))
+        verb = call.operation.name.lower().replace("_", "-")
+        title = " ".join(filter(None, (verb, *subject)))
+        wait = _is_true(call.arguments.get("synchronous", call.operation not in _IN_BACKGROUND))
         report = self._operations.run(title, self._work(call), wait=wait)
         return (200 if report.state == "done" else 202), {"status": report.step or title}
 
@@ -172,12 +174,13 @@ class Reception:
             workers = _number(given, "min_worker")
             if workers is None:
                 workers = 1
-            return lambda tell: fleet.scale(name, version, workers, tell)
+            force = _is_true(given.get("force", False))
+            return lambda tell: fleet.scale(name, version, workers, tell, force=force)
         if call.operation is Operation.SET_DEFAULT:
             return lambda tell: fleet.set_default(name, version, tell)
         if call.operation is Operation.SWITCH:
             return lambda tell: fleet.switch(name, version, tell)
-        last = str(given.get("last", "false")).lower() == "true"
+        last = _is_true(given.get("last", False))
         return lambda tell: fleet.unregister(name, version, tell, last=last)
 
     def _registration(self, call: Call) -> Work:
@@ -211,6 +214,11 @@ def _status(err: MarinaError) -> int:
     if isinstance(err, OperationRefused | ArchiveError):
         return 409
     return 500 if isinstance(err, ServeError) else 400
+
+
+def _is_true(value: Value) -> bool:
+    """Read a truth value, which REST has as a word."""
+    return str(value).lower() == "true"
 
 
 def _number(given: Mapping[str, Value], key: str) -> int | None:

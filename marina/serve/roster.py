@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marina.archive.version import precedence
 from marina.errors import NotServed, OperationRefused
-from marina.serve.policy import LATEST, kept
+from marina.serve.policy import LATEST, SPECIFIC, kept, restored
 from marina.serve.served import from_entry
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from marina.archive.store import ModelStore
     from marina.serve.served import Served
     from marina.serve.state import State, StateFile, VersionState
+
+    Tell = Callable[[str], None]
 
 
 class Roster:
@@ -147,6 +149,25 @@ class Roster:
                 f"{name}'s version policy is {model.policy}, and {version} would go at once: "
                 f"`marina models policy {name} specific` keeps what is registered"
             )
+
+    def _refuse_arm(self, served: Served) -> None:
+        if self.is_arm(served.name, served.version):
+            self.leaving.discard((served.name, served.version))
+            raise OperationRefused(
+                f"{served} has a place in the split of {served.name}: `marina split set` it out, "
+                f"or `marina split clear {served.name}`, first"
+            )
+
+    def _settled(self, state: State, name: str, tell: Tell) -> State:
+        """Give a state whose policy would not undo it at the next start."""
+        model = state.models.get(name)
+        if model is None or model.policy == SPECIFIC:
+            return state
+        entries = [e.version for e in self._store.entries() if e.name == name]
+        if restored(model.policy, entries, model.default) == set(model.versions):
+            return state
+        tell(f"{name}: its version policy was {model.policy}, and is specific from now on")
+        return state.with_policy(name, SPECIFIC)
 
     def _not_served(self, name: str, version: str | None = None) -> NotServed:
         served = ", ".join(f"{n} {v}" for n, m in self.state.models.items() for v in m.versions)

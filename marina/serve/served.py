@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # TorchServe takes any management path with "/token" in it for its token API.
 _NAME = re.compile(r"(?!token)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
+_PARKING = "handlers/parking.py"
+
 
 @dataclass(frozen=True)
 class Served:
@@ -44,6 +46,7 @@ class Served:
         batch_size: Most requests in one forward pass, as the archive asks.
         max_batch_delay_ms: How long a request may wait for mates, as the archive asks.
         accuracy: On the test split, from the archive's provenance; None if it does not say.
+        parks: Whether its handler is Marina's, which takes no requests while it is told so.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Served:
     batch_size: int = 1
     max_batch_delay_ms: int = 100
     accuracy: float | None = None
+    parks: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -87,6 +91,7 @@ class Served:
                 golden = Golden.load(zipfile.Path(archive, "golden/")).images[0]
                 given = (model["modelName"], model["modelVersion"])
                 settings = _settings(archive, model.get("configFile"))
+                parks = _PARKING in archive.namelist()
         except (KeyError, FileNotFoundError) as err:  # FileNotFoundError: zipfile.Path's
             raise ServeError(
                 f"{file} lacks what every archive of Marina's has ({err.args[0]}), and could not "
@@ -95,7 +100,7 @@ class Served:
         except (TypeError, ValueError, AttributeError, OSError, yaml.YAMLError) as err:
             raise ServeError(f"cannot read {file}: {err}. Archive it again") from err
         called = _checked_name(name or given[0], file)
-        return cls(called, given[1], file, sha256, golden, **settings)
+        return cls(called, given[1], file, sha256, golden, **settings, parks=parks)
 
 
 def resolve(

@@ -50,7 +50,7 @@ class TorchServe:
             f"-XX:ErrorFile={log_dir / 'hs_err_pid%p.log'}",
             *("-cp", f"{_torchserve_home() / 'ts' / 'frontend'}/*"),
             "org.pytorch.serve.ModelServer",
-            *("--python", sys.executable),
+            *("--python", str(_worker_program())),
             *("-f", str(workspace.config)),
             *("-s", str(workspace.store)),
             "-ncs",  # no snapshots: on a full disk they are torn, and the next start obeys them
@@ -104,6 +104,12 @@ def _torchserve_home() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ServeError("the package torchserve is not installed: run `uv sync`")
     return Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def _worker_program() -> Path:
+    """Give `marina.worker`, beside the Python that runs this; that Python where it is not."""
+    program = Path(sys.executable).with_name("marina-worker")
+    return program if program.exists() else Path(sys.executable)
 
 
 def _environment(workspace: Workspace) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +144,17 @@ def test_explanations_are_alike(server: Server) -> None:
     assert {(each.label, each.version, each.heatmap) for each in explained} == {
         (explained[0].label, "1.0", explained[0].heatmap)
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority per thread")
+def test_no_thread_that_serves_keeps_the_priority_that_it_was_loaded_with(
+    server: Server, outcomes: dict[str, dict[str, Any]]
+) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    (worker,) = server._engine.management.ready_workers("resnet", "1.0", after=0)
+    assert outcomes
+    for thread in Path(f"/proc/{worker}/task").iterdir():
+        assert os.getpriority(os.PRIO_PROCESS, int(thread.name)) == own
 
 
 def test_readiness_is_alike(server: Server) -> None:

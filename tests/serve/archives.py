@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
+from handlers import parking
 from marina.archive.store import ModelStore
 
 HANDLER = Path(__file__).with_name("stub_handler.py")
+PARKING = Path(parking.__file__)
 GOLDEN = b"a golden image"
 LOGITS = (0.5, 3.0, -1.0)
 
@@ -60,6 +62,9 @@ def make_archive(
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
         archive.writestr("entry.py", handler or HANDLER.read_text())
+        if handler is None:
+            archive.writestr("handlers/__init__.py", "")
+            archive.write(PARKING, "handlers/parking.py")
         archive.writestr("model-config.yaml", yaml.safe_dump(settings))
         archive.writestr("golden/golden.json", json.dumps(golden))
         archive.writestr("golden/0.png", GOLDEN)

@@ -52,6 +52,7 @@ class Load:
         threads: How many.
         body: What to send; the number of the request is put behind it.
         headers: To send.
+        timeout_s: How long an answer is waited for.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Load:
         threads: int = 16,
         headers: Callable[[], dict[str, str]] = dict,
         body: bytes = b"x",
+        timeout_s: float = 60,
     ):
         self.ledger = Ledger()
         self._port, self._path, self._headers, self._body = port, path, headers, body
+        self._timeout_s = timeout_s
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
 
@@ -86,7 +89,7 @@ class Load:
         assert len(self.ledger.answers) == self.ledger.sent
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout_s)
         while not self._stop.is_set():
             number, started = self.ledger.next(), time.monotonic()
             status = 0

@@ -92,7 +92,7 @@ def test_workers_end_what_they_hold_before_they_are_taken_away(tmp_path: Path) -
         load.until(8)
         manager.scale("stub", "1.0", 1)
     assert load.ledger.statuses == {200: load.ledger.sent}
-    assert not [event for event in events if "knows no parking" in event]
+    assert not [event for event in events if "were taken away" in event]
 
 
 def test_a_worker_that_does_not_end_what_it_holds_stays(tmp_path: Path) -> None:
@@ -110,3 +110,47 @@ def test_a_worker_that_does_not_end_what_it_holds_stays(tmp_path: Path) -> None:
             manager.scale("stub", "1.0", 1)
         assert manager.models()[0].workers == 2
     assert load.ledger.statuses == {200: load.ledger.sent}
+
+
+# What is no Marina's: it knows no parking, and hangs when it is asked to describe its model.
+FOREIGN = """
+import time
+
+class Foreign:
+    def initialize(self, context):
+        pass
+
+    def handle(self, data, context):
+        if "describe" in context.get_all_request_header(0):
+            time.sleep(1000)
+        image = bytes(data[0].get("data") or data[0].get("body"))
+        time.sleep(0 if image == b"a golden image" else 0.4)
+        context.set_response_content_type(0, "application/json")
+        return ['{"predictions": [{"label": "class 1", "index": 1, "probability": 0.9088}]}']
+"""
+
+
+def test_workers_of_a_foreign_handler_go_when_they_are_idle_or_by_force(tmp_path: Path) -> None:
+    store, events = tmp_path / "store", list[str]()
+    put_into_store(store, "1.0", handler=FOREIGN, minWorkers=2, maxWorkers=2)
+    config = replace(free_config(store), drain_timeout_s=2.0)
+    models = resolve(["stub-1.0.mar"], store)
+    with (
+        running(config, models, log_dir=tmp_path / "logs", on_event=events.append),
+        ManagementClient(config.management_url) as manager,
+    ):
+        with Load(config.rest_port, threads=4) as load:
+            load.until(4)
+            with pytest.raises(Conflict, match=r"which is not Marina's.*or with --force"):
+                manager.scale("stub", "1.0", 1)
+            assert manager.models()[0].workers == 2
+        assert load.ledger.statuses == {200: load.ledger.sent}
+        manager.scale("stub", "1.0", 1)
+        assert not [event for event in events if "were taken away" in event]
+        manager.scale("stub", "1.0", 2)
+        with Load(config.rest_port, threads=4, timeout_s=5) as load:
+            load.until(4)
+            manager.scale("stub", "1.0", 1, force=True)
+            load.until(len(load.ledger.answers) + 4)
+        assert [event for event in events if "were taken away" in event]
+        assert manager.models()[0].ready_workers == 1

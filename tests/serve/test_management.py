@@ -18,7 +18,7 @@ from marina.serve.restore import restore
 from marina.serve.state import StateFile
 
 from .archives import make_archive, put_into_store
-from .conftest import free_config
+from .conftest import free_config, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +104,7 @@ def test_a_switch_replaces_the_default(manager: Manager, store: Path) -> None:
     ModelStore(store).set_alias("stub", "canary", "2.0")
     manager.switch("stub", "canary")
     assert versions(manager) == {"2.0": True}
+    assert [status.version for status in manager.describe("stub", "canary")] == ["2.0"]
     assert written(store)["policy"] == "specific"
     manager.switch("stub", "1.0")
     assert versions(manager) == {"1.0": True}
@@ -116,6 +117,24 @@ def test_workers_come_and_go(manager: Manager) -> None:
     assert (status.ready_workers, status.workers) == (2, 2)
     manager.scale("stub", "1.0", 1)
     assert manager.describe("stub", "1.0")[0].ready_workers == 1
+
+
+def test_what_is_not_waited_for_is_under_way(manager: Manager) -> None:
+    for change, there in (("register", {"1.0", "2.0"}), ("unregister", {"1.0"})):
+        getattr(manager, change)("stub", "2.0", wait=False)
+        progress = manager.progress()
+        assert progress is not None
+        assert (progress.title, progress.state) == (f"{change} stub 2.0", "running")
+        wait_until(lambda: manager.progress().state == "done", 60)  # type: ignore[union-attr]
+        assert set(versions(manager)) == there
+
+
+@OVER_GRPC
+def test_the_only_version_goes_if_it_is_told_so(manager: Manager) -> None:
+    manager.unregister("stub", "1.0", last=True)
+    assert versions(manager) == {}
+    manager.register("stub", "1.0")
+    assert versions(manager) == {"1.0": True}
 
 
 @pytest.mark.parametrize(
@@ -148,6 +167,7 @@ def test_a_wrong_answer_leaves_nothing(manager: Manager) -> None:
         (lambda m: m.register("../stub", "1.0"), ModelNotFound, "model store alone"),
         (lambda m: m.register("stub", "1.0"), Conflict, "served already"),
         (lambda m: m.unregister("stub", "1.0"), Conflict, "is the default.*it is the only one"),
+        (lambda m: m.describe("stub", "9.9"), ModelNotFound, "stub 9.9 is not served; stub 1.0"),
         (lambda m: m.scale("stub", "1.0", 0), Conflict, "has no worker to answer with"),
         (lambda m: m.set_default("stub", "9.9"), ModelNotFound, "stub 9.9 is not served; stub 1.0"),
         (lambda m: m.switch("stub", "1.0"), Conflict, "is the default already"),

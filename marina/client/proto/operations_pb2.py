@@ -24,19 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10operations.proto\x12\x06marina\":\n\rSwitchRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"6\n\x10SetPolicyRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\" \n\x11OperationResponse\x12\x0b\n\x03msg\x18\x01 \x01(\t2\x95\x01\n\x11OperationsService\x12<\n\x06Switch\x12\x15.marina.SwitchRequest\x1a\x19.marina.OperationResponse\"\x00\x12\x42\n\tSetPolicy\x12\x18.marina.SetPolicyRequest\x1a\x19.marina.OperationResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10operations.proto\x12\x06marina\"\x86\x01\n\x0cScaleRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nmin_worker\x18\x03 \x01(\x05\x12\x18\n\x0bsynchronous\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05\x66orce\x18\x05 \x01(\x08\x42\x0e\n\x0c_synchronous\"h\n\x11SetDefaultRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x18\n\x0bsynchronous\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_synchronous\"v\n\x11UnregisterRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x18\n\x0bsynchronous\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_synchronous\"d\n\rSwitchRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x18\n\x0bsynchronous\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_synchronous\"`\n\x10SetPolicyRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x18\n\x0bsynchronous\x18\x03 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_synchronous\" \n\x11OperationResponse\x12\x0b\n\x03msg\x18\x01 \x01(\t2\xdd\x02\n\x11OperationsService\x12:\n\x05Scale\x12\x14.marina.ScaleRequest\x1a\x19.marina.OperationResponse\"\x00\x12\x44\n\nSetDefault\x12\x19.marina.SetDefaultRequest\x1a\x19.marina.OperationResponse\"\x00\x12\x44\n\nUnregister\x12\x19.marina.UnregisterRequest\x1a\x19.marina.OperationResponse\"\x00\x12<\n\x06Switch\x12\x15.marina.SwitchRequest\x1a\x19.marina.OperationResponse\"\x00\x12\x42\n\tSetPolicy\x12\x18.marina.SetPolicyRequest\x1a\x19.marina.OperationResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SWITCHREQUEST']._serialized_start=28
-  _globals['_SWITCHREQUEST']._serialized_end=86
-  _globals['_SETPOLICYREQUEST']._serialized_start=88
-  _globals['_SETPOLICYREQUEST']._serialized_end=142
-  _globals['_OPERATIONRESPONSE']._serialized_start=144
-  _globals['_OPERATIONRESPONSE']._serialized_end=176
-  _globals['_OPERATIONSSERVICE']._serialized_start=179
-  _globals['_OPERATIONSSERVICE']._serialized_end=328
+  _globals['_SCALEREQUEST']._serialized_start=29
+  _globals['_SCALEREQUEST']._serialized_end=163
+  _globals['_SETDEFAULTREQUEST']._serialized_start=165
+  _globals['_SETDEFAULTREQUEST']._serialized_end=269
+  _globals['_UNREGISTERREQUEST']._serialized_start=271
+  _globals['_UNREGISTERREQUEST']._serialized_end=389
+  _globals['_SWITCHREQUEST']._serialized_start=391
+  _globals['_SWITCHREQUEST']._serialized_end=491
+  _globals['_SETPOLICYREQUEST']._serialized_start=493
+  _globals['_SETPOLICYREQUEST']._serialized_end=589
+  _globals['_OPERATIONRESPONSE']._serialized_start=591
+  _globals['_OPERATIONRESPONSE']._serialized_end=623
+  _globals['_OPERATIONSSERVICE']._serialized_start=626
+  _globals['_OPERATIONSSERVICE']._serialized_end=975
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,21 @@ class OperationsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Scale = channel.unary_unary(
+                '/marina.OperationsService/Scale',
+                request_serializer=operations__pb2.ScaleRequest.SerializeToString,
+                response_deserializer=operations__pb2.OperationResponse.FromString,
+                _registered_method=True)
+        self.SetDefault = channel.unary_unary(
+                '/marina.OperationsService/SetDefault',
+                request_serializer=operations__pb2.SetDefaultRequest.SerializeToString,
+                response_deserializer=operations__pb2.OperationResponse.FromString,
+                _registered_method=True)
+        self.Unregister = channel.unary_unary(
+                '/marina.OperationsService/Unregister',
+                request_serializer=operations__pb2.UnregisterRequest.SerializeToString,
+                response_deserializer=operations__pb2.OperationResponse.FromString,
+                _registered_method=True)
         self.Switch = channel.unary_unary(
                 '/marina.OperationsService/Switch',
                 request_serializer=operations__pb2.SwitchRequest.SerializeToString,
@@ -48,6 +63,27 @@ class OperationsServiceStub:
 
 class OperationsServiceServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def Scale(self, request, context):
+        """Change the number of a version's workers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDefault(self, request, context):
+        """Make a version the one that answers whoever names none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unregister(self, request, context):
+        """Serve a version no more, once its requests are answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Switch(self, request, context):
         """Put a version in the place of the default, with no request lost.
@@ -66,6 +102,21 @@ class OperationsServiceServicer:
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Scale': grpc.unary_unary_rpc_method_handler(
+                    servicer.Scale,
+                    request_deserializer=operations__pb2.ScaleRequest.FromString,
+                    response_serializer=operations__pb2.OperationResponse.SerializeToString,
+            ),
+            'SetDefault': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDefault,
+                    request_deserializer=operations__pb2.SetDefaultRequest.FromString,
+                    response_serializer=operations__pb2.OperationResponse.SerializeToString,
+            ),
+            'Unregister': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unregister,
+                    request_deserializer=operations__pb2.UnregisterRequest.FromString,
+                    response_serializer=operations__pb2.OperationResponse.SerializeToString,
+            ),
             'Switch': grpc.unary_unary_rpc_method_handler(
                     servicer.Switch,
                     request_deserializer=operations__pb2.SwitchRequest.FromString,
@@ -86,6 +137,87 @@ def add_OperationsServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OperationsService:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Scale(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marina.OperationsService/Scale',
+            operations__pb2.ScaleRequest.SerializeToString,
+            operations__pb2.OperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDefault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marina.OperationsService/SetDefault',
+            operations__pb2.SetDefaultRequest.SerializeToString,
+            operations__pb2.OperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unregister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marina.OperationsService/Unregister',
+            operations__pb2.UnregisterRequest.SerializeToString,
+            operations__pb2.OperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Switch(request,

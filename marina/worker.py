@@ -1,0 +1,43 @@
+"""What TorchServe starts in the place of Python: a worker that leaves the cores to those who serve.
+
+    marina-worker …/ts/model_service_worker.py --sock-type unix …
+
+Importing torch is most of what a small model's worker does before it serves. It is done here in a
+thread of low priority, and TorchServe's own program finds it done. Any other program runs as it is.
+Marina is not imported any further: what a worker imports before its archive's own modules, would
+hide them.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import threading
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+NICE = 10  # as in `handlers.background`, which says why
+
+
+def main() -> None:
+    """Run a Python program; TorchServe's worker with torch imported."""
+    sys.argv = sys.argv[1:]
+    program = Path(sys.argv[0])
+    if program.name != "model_service_worker.py":
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
+    sys.path[0] = str(program.parent)  # as Python does with the program that it is given
+    if find_spec("numpy"):
+        import_module("numpy")  # starts threads, which serve
+    thread = threading.Thread(target=_import_torch)
+    thread.start()
+    thread.join()
+    runpy.run_path(str(program), run_name="__main__")
+
+
+def _import_torch() -> None:
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
+    import_module("torch")
