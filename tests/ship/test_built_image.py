@@ -29,9 +29,9 @@ def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def is_healthy(name: str) -> bool:
     """Docker asks by itself; Podman leaves that to systemd, which need not be here."""
-    assert run("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true", (
-        run("logs", name).stderr
-    )
+    assert run("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true", run(
+        "logs", name
+    ).stderr
     if Path(ENGINE).name == "podman":
         return run("healthcheck", "run", name, check=False).returncode == 0
     state = run("inspect", "--format", "{{.State.Health.Status}}", name)
