@@ -266,5 +266,5 @@ class AugmentedDataset(Dataset[tuple[torch.Tensor, int]]):
         """
         image = self.images.image(draw.image)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draw.seed)
+            torch.default_generator.manual_seed(draw.seed)  # the devices' take 0.7 ms
             return self._augmentation(image), self.images.split.targets[draw.image]
