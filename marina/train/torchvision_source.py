@@ -66,12 +66,20 @@ def _open(data: Data, name: str, options: dict[str, Any]) -> Any:
 def _pictures(
     part: Any, split: str, absent: dict[str, float], seed: int
 ) -> Iterator[tuple[Image, str, str]]:
-    labels = [_label(part, target) for target in _targets(part)]
+    targets, order = _targets(part), _order(part)
+    labels = [_label(part, targets[index]) for index in order]
     splits = [split] * len(part)
     if split == "train":
         splits = stratified(np.array(labels), absent, seed)
-    for index, (label, place) in enumerate(zip(labels, splits, strict=True)):
+    for index, label, place in zip(order, labels, splits, strict=True):
         yield part[index][0], label, place
+
+
+def _order(part: Any) -> list[int]:
+    """Give the indices by file name where there are files: SUN397 finds its own in any order."""
+    indices = range(len(part))
+    files = getattr(part, "_image_files", None)
+    return sorted(indices, key=files.__getitem__) if files else list(indices)
 
 
 def _targets(part: Any) -> list[int]:

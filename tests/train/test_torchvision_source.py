@@ -63,7 +63,7 @@ def test_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(read_split(data, name).files) for name in ("train", "val", "test")] == [15, 5, 20]
 
 
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST"])
 def test_mnist_and_its_kin_from_idx_files(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name / "raw"
     folder.mkdir(parents=True)
