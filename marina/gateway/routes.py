@@ -30,6 +30,10 @@ _PING_TIMEOUT_S = 5.0
 _NO_SUCH_ROUTE = (
     "no such route: POST /predictions/<model>[/<version>], GET /ping, GET /ready, GET /openapi.json"
 )
+# Each of its messages names a model and a version, so no route could hold a split or a limit.
+_MANY_REQUESTS = (
+    "StreamPredictions2 is not served, as no split could hold for it: call Predictions for each"
+)
 _LARGEST_OWN_ANSWER_BYTES = 64 * 1024
 
 
@@ -84,14 +88,13 @@ def _grpc(splits: Sequence[Split], config: GatewayConfig) -> list[Json]:
             routes += _split_routes(split, match, "grpc", config)
     methods = "Ping|Predictions|StreamPredictions"
     whole = {"safe_regex": {"regex": f"{SERVICE}/({methods})"}, "grpc": {}}
-    # Its requests come one after the other, so it is no arm's: what it asks for stands in each.
-    stream = {"path": f"{SERVICE}/StreamPredictions2", "grpc": {}}
+    # The buffer would wait for the end of a stream that waits for its first answer.
     per_route = {"@type": f"{_TYPE}/envoy.extensions.filters.http.buffer.v3.BufferPerRoute"}
     unbuffered = {"typed_per_filter_config": {BUFFER_FILTER: {**per_route, "disabled": True}}}
     return [
         *routes,
         _route(whole, "grpc", deadline),
-        {**_route(stream, "grpc", deadline), **unbuffered},
+        {**_refuse(f"{SERVICE}/StreamPredictions2", _MANY_REQUESTS), **unbuffered},
         _refuse("/", _NO_SUCH_ROUTE),
     ]
 

@@ -106,17 +106,19 @@ def test_methods_that_pass(door: Door) -> None:
     assert len(list(door.stub.StreamPredictions(request, timeout=30))) == 3
 
 
-def test_a_stream_both_ways_is_not_held(door: Door) -> None:
-    """Each answer comes before the next request is sent."""
-    request = PredictionsRequest(model_name="m", model_version="7.5", input={"data": b"x"})
+def test_a_stream_of_requests_is_refused_at_once(door: Door) -> None:
+    """Before its end: its client waits for an answer, and would get past split and limits."""
+    door.split("1.0=100")
+    request = PredictionsRequest(model_name="m", model_version="2.0", input={"data": b"x"})
     wanted: queue.Queue[PredictionsRequest | None] = queue.Queue()
     wanted.put(request)
     answers = door.stub.StreamPredictions2(iter(wanted.get, None), timeout=30)
-    for _ in range(3):
-        assert b"class 7.5" in next(answers).prediction
-        wanted.put(request)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(answers)
     wanted.put(None)
-    assert len(list(answers)) == 1
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "call Predictions for each" in caught.value.details()
+    assert door.upstream.seen == []
 
 
 def test_http_2_in_the_clear(door: Door) -> None:
@@ -144,10 +146,11 @@ def test_nobody_asks_for_an_explanation_by_another_way(door: Door) -> None:
     for entry in (field + b"\x12\x04True", b"\x12\x04True" + field):
         message = b"\x0a\x01m\x1a" + bytes([len(entry)]) + entry
         assert PredictionsRequest.FromString(message).input["explain"] == b"True"
-        with pytest.raises(grpc.RpcError) as caught:
-            door.channel.unary_unary(f"{SERVICE}/Predictions")(message, timeout=30)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "explanations are off: serve with --explanations" in caught.value.details()
+        for method in ("Predictions", "StreamPredictions"):
+            with pytest.raises(grpc.RpcError) as caught:
+                door.channel.unary_unary(f"{SERVICE}/{method}")(message, timeout=30)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert "explanations are off: serve with --explanations" in caught.value.details()
     assert door.upstream.seen == []
 
 
@@ -156,3 +159,4 @@ def test_explanations_when_asked_for(upstream: StubUpstream, tmp_path: Path) -> 
         assert door.http.post("/explanations/m/1.0", content=b"x").status_code == 200
         request = PredictionsRequest(model_name="m", input={"data": b"x", "explain": b"True"})
         assert door.stub.Predictions(request, timeout=30).prediction
+        assert len(list(door.stub.StreamPredictions(request, timeout=30))) == 3

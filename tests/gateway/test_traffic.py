@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections import Counter
@@ -188,10 +189,19 @@ def test_compressed_messages_are_refused(door: Door) -> None:
 
 
 def test_streams_obey_the_split(door: Door) -> None:
-    door.split("2.0=100")
-    request = PredictionsRequest(model_name="m", input={"data": b"x"})
-    answers = list(door.stub.StreamPredictions(request, timeout=30))
-    assert [b"class 2.0" in answer.prediction for answer in answers] == [True] * 3
+    """A user's streams go where the user's single requests go."""
+
+    def stream(user: str, version: str = "") -> set[str]:
+        request = PredictionsRequest(model_name="m", model_version=version, input={"data": b"x"})
+        answers = door.stub.StreamPredictions(request, metadata=[("x-user-id", user)], timeout=30)
+        return {next(iter(json.loads(answer.prediction))) for answer in answers}
+
+    door.split("1.0=50", "2.0=50", sticky_header="x-user-id")
+    users = USERS[:40]
+    arms = [door.grpc(x_user_id=user) for user in users]
+    assert set(arms) == {"1.0", "2.0"}
+    assert [stream(user) for user in users] == [{f"class {arm}"} for arm in arms]
+    assert stream(users[arms.index("1.0")], version="2.0") == {"class 2.0"}
 
 
 def test_a_shadow_gets_copies_that_join_the_primarys(door: Door) -> None:
