@@ -17,7 +17,7 @@ test: install
 # a candidate that dies, the demo
 test-full: install
 	MARINA_FULL=1 .venv/bin/python -m pytest \
-	  tests/serve/test_gateway.py tests/serve/test_rollout.py tests/serve/test_switch_cost.py \
+	  tests/serve/test_gateway_traffic.py tests/serve/test_rollout.py tests/serve/test_switch_cost.py \
 	  tests/e2e/test_demo_rollout.py $(ARGS)
 
 lint: install

@@ -172,7 +172,7 @@ end
 
 local function read_grpc(handle)
   local request = handle:streamInfo():dynamicMetadata():get("marina")
-  if request == nil or request.path ~= PREDICTIONS then return end -- streams stay streams
+  if request == nil or request.path ~= PREDICTIONS then return end
   local text = text_of(handle)
   local field = text:byte(1) == 0 and read_message(text)
   local found = field and read_answer(field(PREDICTION)) or {}

@@ -1,11 +1,14 @@
 -- gRPC alone: which model and version a request is for stands in its message, where no route can
 -- see it. This filter reads them there and, where the message names no version, sets x-marina-model
 -- for the routes of a split to match. (Setting a header clears the route, which is found anew.)
+-- An image has one answer, so a call of StreamPredictions becomes one of Predictions: on the wire they
+-- are the same. TorchServe's own streams end the worker of a handler that sends no part of its answer
+-- before the rest (a NullPointerException in WorkerThread, 0.12.0).
 -- TorchServe hands no header of gRPC's to a handler, so the request's id becomes a field of its
 -- input.
 
 local SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
-local ONE_REQUEST = { [SERVICE .. "Predictions"] = true, [SERVICE .. "StreamPredictions"] = true }
+local PREDICTIONS, STREAM = SERVICE .. "Predictions", SERVICE .. "StreamPredictions"
 local MODEL_NAME, MODEL_VERSION, INPUT = 1, 2, 3 -- of PredictionsRequest
 local ID_NAME, LONGEST_ID = "x-request-id", 128 -- as in handlers/request.py
 
@@ -24,7 +27,8 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   headers:remove("x-marina-model") -- a client's own
-  if not ONE_REQUEST[headers:get(":path")] then return end
+  if headers:get(":path") == STREAM then headers:replace(":path", PREDICTIONS) end
+  if headers:get(":path") ~= PREDICTIONS then return end
   local body = handle:body()
   if body == nil then return end
   local text = body:getBytes(0, body:length())

@@ -79,15 +79,13 @@ def _grpc(splits: Sequence[Split], config: GatewayConfig) -> list[Json]:
     deadline = config.limits.deadline_s
     routes = []
     for split in splits:
-        for method in ("Predictions", "StreamPredictions"):
-            match = {
-                "path": f"{SERVICE}/{method}",
-                "headers": [_is(MODEL_HEADER, split.model)],
-                "grpc": {},
-            }
-            routes += _split_routes(split, match, "grpc", config)
-    methods = "Ping|Predictions|StreamPredictions"
-    whole = {"safe_regex": {"regex": f"{SERVICE}/({methods})"}, "grpc": {}}
+        match = {
+            "path": f"{SERVICE}/Predictions",  # StreamPredictions too: identify.lua
+            "headers": [_is(MODEL_HEADER, split.model)],
+            "grpc": {},
+        }
+        routes += _split_routes(split, match, "grpc", config)
+    whole = {"safe_regex": {"regex": f"{SERVICE}/(Ping|Predictions)"}, "grpc": {}}
     # The buffer would wait for the end of a stream that waits for its first answer.
     per_route = {"@type": f"{_TYPE}/envoy.extensions.filters.http.buffer.v3.BufferPerRoute"}
     unbuffered = {"typed_per_filter_config": {BUFFER_FILTER: {**per_route, "disabled": True}}}

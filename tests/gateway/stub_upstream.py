@@ -161,8 +161,7 @@ class _Grpc(InferenceAPIsServiceServicer):
         return PredictionResponse(prediction=self._stub.answer(version, detailed=detailed))
 
     def StreamPredictions(self, request: PredictionsRequest, context: Any) -> Any:  # noqa: N802
-        for _ in range(3):
-            yield self.Predictions(request, context)
+        raise AssertionError("TorchServe's worker would end")
 
     def StreamPredictions2(self, requests: Any, context: Any) -> Any:  # noqa: N802
         for request in requests:

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from marina.client.proto.inference_pb2 import PredictionResponse, PredictionsRequest
 from marina.errors import SplitError
 from marina.gateway.kept_images import FOLDER, kept_image, sweep
+from tests.crowds import USERS
 
 from .conftest import Door, open_door, versions, wait_until
 from .stub_upstream import StubUpstream
 
 SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
-USERS = [f"user {number}" for number in range(1000)]
 
 
 def test_the_observed_split_is_the_declared_one(door: Door) -> None:

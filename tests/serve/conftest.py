@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from marina.client.management import ManagementClient
 from marina.serve import GatewayOptions, ServeConfig, Server, resolve, running
 from marina.serve.ports import free_ports
 from marina.serve.workspace import PREFIX
@@ -86,3 +87,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = resolve(["stub-1.0.mar", "stub-2.0.mar"], folder)
     with running(free_config(folder), models, log_dir=folder / "logs") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def gateway_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1.0, which answers class 1; 2.0, which answers class 0; 9.0, whose queue is short."""
+    folder = tmp_path_factory.mktemp("gateway")
+    make_archive(folder, "1.0")
+    make_archive(folder, "2.0", golden_logits=(4.0, 1.0, 0.0), stub={"logits": [4.0, 1.0, 0.0]})
+    make_archive(folder, "9.0", jobQueueSize=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gateway_server(gateway_folder: Path) -> Iterator[Server]:
+    """These versions behind a gateway."""
+    models = resolve([f"stub-{version}.mar" for version in ("1.0", "2.0", "9.0")], gateway_folder)
+    config = replace(gateway_config(gateway_folder), metrics_address="127.0.0.2")
+    with running(config, models, log_dir=gateway_folder / "logs") as server:
+        yield server
+
+
+@pytest.fixture
+def manager(gateway_server: Server) -> Iterator[ManagementClient]:
+    """Its management; what a test splits is whole again behind it."""
+    with ManagementClient(gateway_server.management_url) as manager:
+        yield manager
+        for split in manager.splits():
+            manager.clear_split(split["model"])

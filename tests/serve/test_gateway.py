@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -29,53 +24,17 @@ from marina.errors import (
     QueueFull,
     ServeError,
 )
-from marina.gateway import read_log
-from marina.rollout.verification import verify_logged_split
 from marina.serve import Server, resolve, running
 
-from .archives import make_archive
+from .arms import ask_grpc, ask_rest
 from .conftest import gateway_config, wait_until
 
 pytestmark = pytest.mark.slow
 
-ONE, TWO = (0.5, 3.0, -1.0), (4.0, 1.0, 0.0)  # 1.0 answers class 1, 2.0 answers class 0
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gateway")
-    make_archive(folder, "1.0", golden_logits=ONE)
-    make_archive(folder, "2.0", golden_logits=TWO, stub={"logits": list(TWO)})
-    make_archive(folder, "9.0", jobQueueSize=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
-    models = resolve([f"stub-{version}.mar" for version in ("1.0", "2.0", "9.0")], folder)
-    config = replace(gateway_config(folder), metrics_address="127.0.0.2")
-    with running(config, models, log_dir=folder / "logs") as server:
-        yield server
-
-
-@pytest.fixture
-def manager(server: Server) -> Iterator[ManagementClient]:
-    with ManagementClient(server.management_url) as manager:
-        yield manager
-        for split in manager.splits():
-            manager.clear_split(split["model"])
-
-
-def ask_rest(server: Server, http: httpx.Client, **headers: str) -> str:
-    """Give the version that answers."""
-    answer = http.post(f"{server.rest_url}/predictions/stub", content=b"x", headers=headers)
-    return str(answer.raise_for_status().headers["x-marina-version"])
-
-
-def ask_grpc(client: GrpcClient) -> str:
-    return {"class 1": "1.0", "class 0": "2.0"}[
-        client.predict(b"x", model="stub", top_k=1)[0].label
-    ]
+def server(gateway_server: Server) -> Server:
+    return gateway_server
 
 
 def test_both_transports_obey_a_split(server: Server, manager: ManagementClient) -> None:
@@ -174,81 +133,6 @@ def test_a_version_without_workers_is_503(server: Server, manager: ManagementCli
         manager.scale("stub", "9.0", 1)
 
 
-def change_under_load(server: Server, requests: int, changes: int) -> Counter[str]:
-    """Ask over both transports while the split changes; give who answered the last stretch."""
-    stop, failures = threading.Event(), list[object]()
-    answered: Counter[str] = Counter()
-    http, over_grpc = httpx.Client(trust_env=False, timeout=60), GrpcClient(server.grpc_target)
-
-    def ask(call: Callable[[], str]) -> None:
-        while not stop.is_set():
-            try:
-                answered[call()] += 1
-            except Exception as err:
-                failures.append(err)
-
-    calls = [lambda: ask_rest(server, http), lambda: ask_grpc(over_grpc)] * 3
-    threads = [threading.Thread(target=ask, args=[call]) for call in calls]
-    for thread in threads:
-        thread.start()
-    try:
-        with ManagementClient(server.management_url) as manager:
-            for number in range(1, changes + 1):
-                weight = number % changes * 100 // changes or 30
-                manager.set_split("stub", {"1.0": 100 - weight, "2.0": weight})
-                goal = answered.total() + requests // changes
-                wait_until(lambda goal=goal: answered.total() >= goal or failures, 300)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-        http.close()
-        over_grpc.close()
-    assert failures == []
-    assert answered.total() >= requests
-    return answered
-
-
-def test_changes_under_load_lose_nothing(server: Server, manager: ManagementClient) -> None:
-    change_under_load(server, requests=2000, changes=10)
-
-    def arms() -> int:
-        return sum(arm.requests for arm in verify_logged_split(server.log_dir, "stub").arms)
-
-    wait_until(lambda: arms() >= 100)  # the log is written a little after the answers
-    check = verify_logged_split(server.log_dir, "stub")
-    assert not check.mismatch, check.sentence
-
-
-@pytest.mark.skipif("MARINA_FULL" not in os.environ, reason="it takes minutes: make test-full")
-@pytest.mark.timeout(1800)
-def test_many_changes_under_much_load(server: Server, manager: ManagementClient) -> None:
-    """10,000 requests over 20 changes; then 12,000 on one split, which is held within 1 %."""
-    change_under_load(server, requests=10_000, changes=20)
-    manager.set_split("stub", {"1.0": 70, "2.0": 30})
-    with httpx.Client(trust_env=False, timeout=60) as http, ThreadPoolExecutor(6) as pool:
-        arms = Counter(pool.map(lambda _: ask_rest(server, http), range(12_000)))
-    assert abs(arms["2.0"] / arms.total() - 0.3) < 0.01  # 2.4 standard deviations
-    check = verify_logged_split(server.log_dir, "stub")
-    assert not check.mismatch, check.sentence
-
-
-def test_mirrored_answers_join_the_primarys(server: Server, manager: ManagementClient) -> None:
-    manager.set_split("stub", {"1.0": 100}, shadow={"2.0": 100})
-    with httpx.Client(trust_env=False, timeout=60) as http:
-        ids = [
-            http.post(f"{server.rest_url}/predictions/stub", content=b"x").headers["x-request-id"]
-            for _ in range(100)
-        ]
-
-    def copies() -> dict[str, object]:
-        lines = read_log(server.log_dir / "gateway.log")
-        return {each["request_id"]: each for each in lines if each["transport"] == "shadow"}
-
-    wait_until(lambda: len(set(ids) & set(copies())) >= 99)
-    assert {each["top1"] for each in copies().values()} == {"class%200"}  # type: ignore[index]
-
-
 def test_the_verbs(server: Server, manager: ManagementClient) -> None:
     def run(*words: str, code: int = 0) -> str:
         at = ["--log-dir", str(server.log_dir)] if words[0] == "verify" else ["--url", url]
@@ -304,19 +188,19 @@ def _mended(server: Server, http: httpx.Client) -> bool:
 
 
 def test_a_split_is_there_after_a_restart(
-    folder: Path, server: Server, manager: ManagementClient, tmp_path: Path
+    gateway_folder: Path, server: Server, manager: ManagementClient, tmp_path: Path
 ) -> None:
     manager.set_split("stub", {"1.0": 0, "2.0": 100}, sticky_header="x-user-id")
     (tmp_path / "splits.json").write_bytes((server.log_dir / "splits.json").read_bytes())
-    config = gateway_config(folder)
+    config = gateway_config(gateway_folder)
     with (
         pytest.raises(ServeError, match=r"sends requests to version 2.0, which is not served"),
-        running(config, resolve(["stub-1.0.mar"], folder), log_dir=tmp_path),
+        running(config, resolve(["stub-1.0.mar"], gateway_folder), log_dir=tmp_path),
     ):
         pass
     with (
         running(
-            config, resolve(["stub-2.0.mar", "stub-1.0.mar"], folder), log_dir=tmp_path
+            config, resolve(["stub-2.0.mar", "stub-1.0.mar"], gateway_folder), log_dir=tmp_path
         ) as again,
         ManagementClient(again.management_url) as its_manager,
         httpx.Client(trust_env=False, timeout=30) as http,
