@@ -45,8 +45,8 @@ def start(
     The split holds while this process is away, and the same command goes on where it was.
     """
     from marina.progress import console
+    from marina.rollout.decision import EXIT_CODES
     from marina.rollout.live import LiveRollout, put_aside
-    from marina.rollout.rollout import EXIT_CODES
     from marina.rollout.spec import read_rollout
 
     def tell(text: str) -> None:
@@ -90,8 +90,8 @@ def status(
 
     from marina import display
     from marina.rollout.commands import log_of
+    from marina.rollout.decision import EXIT_CODES
     from marina.rollout.recorded import read_rollout_log
-    from marina.rollout.rollout import EXIT_CODES
 
     log = log_of(log_dir, model)
     state, _ = read_rollout_log(log)
@@ -167,8 +167,8 @@ def rollback(model: Model, log_dir: LogFolder = Path("logs"), reason: Reason = "
 def _command(action: str, model: str, log_dir: Path, reason: str) -> None:
     from marina.progress import console
     from marina.rollout.commands import Command, log_of, send
+    from marina.rollout.decision import Action
     from marina.rollout.recorded import read_rollout_log, refuse_command
-    from marina.rollout.rollout import Action
 
     log = log_of(log_dir, model)
     state, _ = read_rollout_log(log)

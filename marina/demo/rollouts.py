@@ -20,10 +20,11 @@ from marina.progress import console
 from marina.recipe import read_recipe
 from marina.rollout.commands import log_of
 from marina.rollout.comparison import Conclusion
+from marina.rollout.decision import Phase
 from marina.rollout.gates import Evidence, Status
 from marina.rollout.live import LiveRollout, put_aside
 from marina.rollout.report import write_report
-from marina.rollout.rollout import Phase, Rollout
+from marina.rollout.rollout import Rollout
 from marina.rollout.spec import RolloutSpec, read_rollout
 from marina.rollout.summary import summarize
 from marina.serve import resolve, running

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from marina.errors import RolloutError
-from marina.rollout.rollout import Action
+from marina.rollout.decision import Action
 
 
 @dataclass(frozen=True)

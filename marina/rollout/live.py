@@ -17,10 +17,10 @@ from marina.gateway.access_log import FILE as ACCESS_FILE
 from marina.rollout.access import answer_of
 from marina.rollout.collector import Collector
 from marina.rollout.commands import inbox_of, log_of
+from marina.rollout.decision import Action, Phase
 from marina.rollout.gallery import Gallery
 from marina.rollout.journal import Journal
 from marina.rollout.recorded import RecordedRollout, replay
-from marina.rollout.rollout import Action, Phase
 from marina.rollout.stream import LogStream, Place
 from marina.serve.feedback import FILE as FEEDBACK_FILE
 

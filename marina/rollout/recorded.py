@@ -10,8 +10,9 @@ from typing import Any, Self
 from marina.errors import RolloutError
 from marina.rollout.collector import Disagreement
 from marina.rollout.commands import receive
+from marina.rollout.decision import Action, Decision, Phase
 from marina.rollout.journal import Event, Journal, read_events
-from marina.rollout.rollout import Action, Decision, Phase, Rollout
+from marina.rollout.rollout import Rollout
 from marina.rollout.spec import RolloutSpec
 from marina.rollout.tally import Tally
 

@@ -15,69 +15,15 @@ this, over and over (`marina.rollout.recorded` writes each event before it takes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from marina.errors import RolloutError
+from marina.rollout.decision import Action, Decision, Phase
 from marina.rollout.gates import Evidence, Status, check, explain, overall
 from marina.rollout.journal import Event
 from marina.rollout.spec import RolloutSpec, Step
 from marina.rollout.split import SplitCheck, verify_split
 from marina.rollout.tally import Tally
-
-
-class Phase(StrEnum):
-    """Where a rollout stands."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    PROMOTED = "promoted"
-    ROLLED_BACK = "rolled back"
-
-
-class Action(StrEnum):
-    """What to do now."""
-
-    HOLD = "hold"
-    ADVANCE = "advance"
-    PROMOTE = "promote"
-    ROLL_BACK = "rollback"
-    PAUSE = "pause"
-    RESUME = "resume"
-
-
-# For CI: what the command that drove a rollout ends with.
-EXIT_CODES = {Phase.PROMOTED: 0, Phase.ROLLED_BACK: 11, Phase.PAUSED: 12, Phase.RUNNING: 12}
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do, and why.
-
-    Attributes:
-        action: What to do.
-        at: When it was decided, in seconds since 1970.
-        step: Place of the step it was decided in.
-        reason: In a sentence.
-        evidence: Behind it; empty when there is nothing to do.
-    """
-
-    action: Action
-    at: float
-    step: int
-    reason: str
-    evidence: tuple[Evidence, ...] = ()
-
-    def as_event(self) -> Event:
-        """Give the decision for the log."""
-        return {
-            "event": "decided",
-            "at": self.at,
-            "action": self.action,
-            "step": self.step,
-            "reason": self.reason,
-            "evidence": [each.as_dict() for each in self.evidence],
-        }
 
 
 @dataclass

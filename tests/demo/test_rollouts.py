@@ -19,8 +19,9 @@ import pytest
 from marina.demo.load import LiveLoad
 from marina.demo.rollouts import ROLLOUT, Outcome, check
 from marina.errors import RolloutError
+from marina.rollout.decision import Action, Decision
 from marina.rollout.gates import Evidence, Status
-from marina.rollout.rollout import Action, Decision, Rollout
+from marina.rollout.rollout import Rollout
 from marina.rollout.spec import read_rollout
 from marina.rollout.tally import ArmTally, Tally
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from marina.cli import app
 from marina.errors import RolloutError
 from marina.rollout.commands import Command, inbox_of, log_of, send
+from marina.rollout.decision import EXIT_CODES, Action, Phase
 from marina.rollout.gates import Status
 from marina.rollout.recorded import RecordedRollout, read_rollout_log
-from marina.rollout.rollout import EXIT_CODES, Action, Phase
 from tests.rollout.traffic import Driver, Traffic, Version, spec
 
 GOOD = Version()

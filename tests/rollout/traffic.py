@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from marina.rollout.collector import Answer, Arm, Collector
+from marina.rollout.decision import Action, Decision
 from marina.rollout.recorded import RecordedRollout
-from marina.rollout.rollout import Action, Decision
 from marina.rollout.spec import RolloutSpec
 
 SPEC: dict[str, Any] = {

@@ -26,11 +26,12 @@ from marina.gateway import read_log
 from marina.rollout.access import answer_of
 from marina.rollout.collector import Collector
 from marina.rollout.commands import Command, log_of, send
+from marina.rollout.decision import Action
 from marina.rollout.journal import Event
 from marina.rollout.live import LiveRollout, put_aside
 from marina.rollout.recorded import read_rollout_log
 from marina.rollout.report import write_report
-from marina.rollout.rollout import Action, Rollout
+from marina.rollout.rollout import Rollout
 from marina.rollout.spec import RolloutSpec
 from marina.serve import Server, resolve, running
 
