@@ -103,7 +103,8 @@ def main() -> None:
         "rates change within each simulated run, and are the same for both arms.",
         "",
         "All of it takes requests for independent of each other. Where a split is sticky, a user's "
-        "requests are not: with few heavy users, intervals are too narrow.",
+        "requests are not: with few heavy users, intervals are too narrow. An interval is that of "
+        "one difference which all steps share; a verdict says so where what was seen lies outside.",
         "",
     ]
     write_whole(DOCS / "rollout-statistics.md", "\n".join(lines))

@@ -6,6 +6,7 @@ locust -f marina/demo/locustfile.py DigitUser --headless --users 3 \
 
 from __future__ import annotations
 
+import random
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class DigitUser(RestUser):
     def connect(self, options: Namespace) -> None:
         """Open the connections, and read what each image shows."""
         super().connect(options)
+        # In the order of their classes each step of a rollout would see another few of them.
+        self._images = tuple(random.sample(self._images, len(self._images)))
         self._plain = self._headers
         files = Path(options.images).rglob("*.png")
         self._truths = {file.read_bytes(): file.parent.name for file in files}

@@ -179,6 +179,8 @@ def _explain(gate: Gate, strata: Sequence[Tally], name: str, alpha: float) -> Ev
         f"{_write(estimate, demand.unit)}, between {_write(low, demand.unit)} and "
         f"{_write(high, demand.unit)}; {_write(limit, demand.unit)} is allowed"
     )
+    if not low <= estimate <= high:
+        sentence += "; it differs from step to step"
     return Evidence(
         name, status, gate.required, limit, estimate, low, high, int(data.requests), more,
         verdict, sentence + _wait(status, more),

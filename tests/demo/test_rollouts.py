@@ -137,7 +137,11 @@ def test_the_live_load_tells_the_truth_of_each_image(asked: Asked, tmp_path: Pat
     for digit in ("3", "7"):
         (tmp_path / "images" / digit).mkdir(parents=True)
         (tmp_path / "images" / digit / "0.png").write_bytes(digit.encode())
-    with LiveLoad(asked, tmp_path / "images", users=2) as load:  # type: ignore[arg-type]
+    (tmp_path / "locust.json").write_text('{"status": {"500": 1}}')  # of a load before
+    load = LiveLoad(asked, tmp_path / "images", users=2)  # type: ignore[arg-type]
+    with load:
+        with pytest.raises(RolloutError, match="left no record"):
+            load.statuses()
         deadline = time.monotonic() + 120
         while len(asked.labels) < 20:
             load.check()

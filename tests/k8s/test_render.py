@@ -212,12 +212,20 @@ def test_pods_listen_where_probes_and_scrapes_come(
         for container in reduce(dict.__getitem__, ("spec", *path), manifest)["containers"]
     ]
     assert len(containers) == 5  # two arms, Flagger's one and its candidate, KServe's
-    configs: list[ServeConfig] = []
+    started: list[tuple[ServeConfig, Path]] = []
     monkeypatch.setattr("marina.serve.resolve", lambda *_: [])
-    monkeypatch.setattr("marina.serve.running", lambda config, *_, **__: configs.append(config))
+    monkeypatch.setattr(
+        "marina.serve.running",
+        lambda config, *_, log_dir, **__: started.append((config, log_dir)),
+    )
     for container in containers:
         CliRunner().invoke(app, [*container["args"], "resnet-1.0.mar"])
-        config = configs.pop()
+        config, log_dir = started.pop()
+        if mounts := container.get("volumeMounts"):  # Flagger's candidate has its Deployment's
+            read_only = {mount["mountPath"]: "readOnly" in mount for mount in mounts}
+            read_only.setdefault("/mnt/models", True)  # where KServe puts what storageUri names
+            assert read_only[str(config.model_store)] is True
+            assert read_only[str(log_dir)] is False
         assert config.tokens is False  # a kubelet has none
         assert config.gateway is not None
         assert {config.address, config.metrics_address} == {"0.0.0.0"}

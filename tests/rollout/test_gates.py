@@ -52,6 +52,14 @@ def test_a_difference_smaller_than_the_limit_is_no_breach() -> None:
     assert evidence.low > 0
 
 
+def test_steps_that_differ_are_named() -> None:
+    """The interval is of what they share: what was seen over both may lie outside of it."""
+    one = arms(ArmTally(right=302, wrong=12), ArmTally(right=125))
+    two = arms(ArmTally(right=273, wrong=48), ArmTally(right=349, wrong=1))
+    assert "step to step" in evidence_of("accuracy", {"max_decrease": 0.02}, one, two).sentence
+    assert "step to step" not in evidence_of("accuracy", {"max_decrease": 0.02}, two).sentence
+
+
 def test_latency_is_told_as_a_factor() -> None:
     base = ArmTally(requests=2000, latency={bin_of(8.0 + place / 50): 20 for place in range(100)})
     cand = ArmTally(requests=2000, latency={bin_of(16.0 + place / 50): 20 for place in range(100)})

@@ -9,7 +9,7 @@ import pytest
 from marina.errors import RolloutError
 from marina.rollout.collector import Disagreement
 from marina.rollout.recorded import RecordedRollout
-from marina.rollout.report import write_report
+from marina.rollout.report import GALLERY, write_report
 from marina.rollout.summary import Share, summarize
 from marina.rollout.tally import ArmTally, PairTally, Tally
 from tests.rollout.traffic import Driver, Traffic, Version, spec
@@ -36,13 +36,17 @@ class Page(HTMLParser):
 
 
 def test_a_rolled_back_rollout_says_why(tmp_path: Path) -> None:
-    driver = Driver(tmp_path / "log.jsonl", Traffic(Version(), Version(accuracy=0.3)), spec())
+    log = tmp_path / "log" / "log.jsonl"
+    driver = Driver(log, Traffic(Version(), Version(accuracy=0.3)), spec())
     driver.run(60)
-    (tmp_path / "kept.png").write_bytes((REPO / "digit.png").read_bytes())
+    for name in ("log/kept.png", "log/notes.txt", "outside.png"):
+        (tmp_path / name).write_bytes((REPO / "digit.png").read_bytes())
     said = Disagreement("r-1", ("<b>7</b>", 0.9), None)
-    driver.recorded.disagreed(said, 60.0, image="kept.png")
-    driver.recorded.disagreed(said, 60.0, image="../outside.png")
-    write_report(tmp_path / "log.jsonl", tmp_path / "report.html")
+    for name in ("kept.png", "notes.txt", "../outside.png"):
+        driver.recorded.disagreed(said, 60.0, image=name)
+    for at in range(60, 60 + GALLERY):
+        driver.recorded.disagreed(Disagreement("r-2", ("1", 0.5), ("2", 0.25)), at, image=None)
+    write_report(log, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert page.open == []
@@ -52,7 +56,8 @@ def test_a_rolled_back_rollout_says_why(tmp_path: Path) -> None:
     assert "rolled back" in text
     assert "worse: " in text
     assert "gate breached" in text
-    assert "&lt;b&gt;7&lt;/b&gt; (90%)" in text
+    assert "1.0: &lt;b&gt;7&lt;/b&gt; (90%)<br>2.0: failed<br>" in text
+    assert "1.0: 1 (50%)<br>2.0: 2 (25%)<br>" in text
     assert re.search(r"Now <strong>rolled back</strong>:\s*100% to 1.0, 0% to 2.0", text)
 
 
