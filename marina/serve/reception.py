@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from marina.serve.health import Health
     from marina.serve.operations import Operations, Tell
     from marina.serve.served import Served
+    from marina.serve.state import VersionState
 
     Work = Callable[[Tell], None]
 
@@ -114,7 +115,12 @@ class Reception:
         told = {each.version: each.told for each in self._engine.management.conditions(name)}
         wanted = list(model.versions) if version == "all" else [version or model.default]
         return [
-            {**told.get(each, {}), **self._known(self._fleet.served(name, each))} for each in wanted
+            {
+                **_untold(model.versions[each]),
+                **told.get(each, {}),
+                **self._known(self._fleet.served(name, each)),
+            }
+            for each in wanted
         ]
 
     def _known(self, served: Served) -> dict[str, Any]:
@@ -214,6 +220,19 @@ def _status(err: MarinaError) -> int:
     if isinstance(err, OperationRefused | ArchiveError):
         return 409
     return 500 if isinstance(err, ServeError) else 400
+
+
+def _untold(state: VersionState) -> dict[str, Any]:
+    """Describe a version that TorchServe has not been told of yet, as it would itself."""
+    return {
+        "minWorkers": state.workers,
+        "maxWorkers": state.workers,
+        "batchSize": state.batch_size,
+        "maxBatchDelay": state.max_batch_delay_ms,
+        "deviceType": "",
+        "jobQueueStatus": {"pendingRequests": 0},
+        "workers": [],
+    }
 
 
 def _is_true(value: Value) -> bool:

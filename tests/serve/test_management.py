@@ -99,6 +99,16 @@ def test_a_description_has_what_an_operator_asks_for(manager: Manager, store: Pa
     assert status.sha256 == entry.sha256
 
 
+@OVER_REST
+def test_what_torchserve_does_not_know_yet_is_described(
+    manager: Manager, managed: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is as long as the server starts, or restarts."""
+    monkeypatch.setattr(managed._engine.management, "conditions", lambda _: [])
+    (status,) = manager.models()
+    assert (status.ready_workers, status.workers, status.batch_size) == (0, 1, 4)
+
+
 @OVER_GRPC
 def test_a_switch_replaces_the_default(manager: Manager, store: Path) -> None:
     ModelStore(store).set_alias("stub", "canary", "2.0")
