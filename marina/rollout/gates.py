@@ -114,14 +114,21 @@ def overall(evidence: Sequence[Evidence]) -> str:
         return f"worse: {', '.join(breached)}"
     waiting = [each for each in evidence if each.required and each.status is not Status.PASSED]
     if waiting:
-        more = [each.more_requests for each in waiting]
-        if any(count is None for count in more):
-            return f"keep running: nothing can be said yet on {waiting[0].gate}"
-        return f"keep running: about {max(count or 0 for count in more):,} more requests"
+        return f"keep running: {_outlook(waiting)}"
     better = [each.gate for each in evidence if each.verdict == Conclusion.BETTER]
     if better:
         return f"better: {', '.join(better)}; nothing else differs by more than is allowed"
     return "no difference larger than is allowed"
+
+
+def _outlook(waiting: Sequence[Evidence]) -> str:
+    """Say how much is still to come until these gates can be told."""
+    ahead = [each.more_requests for each in waiting if each.more_requests is not None]
+    unseen = [each.gate for each in waiting if each.more_requests is None]
+    parts = [f"about {max(ahead):,} more requests"] if ahead else []
+    if unseen:
+        parts.append(f"nothing can be said yet on {', '.join(unseen)}")
+    return "; ".join(parts)
 
 
 def _demand(gate: Gate, strata: Sequence[Tally], name: str) -> _Demand:
@@ -225,7 +232,7 @@ def _verdict(demand: _Demand, status: Status, low: float, high: float) -> str:
         return Conclusion.WORSE if demand.worse_above else Conclusion.BETTER
     if high < neutral:
         return Conclusion.BETTER if demand.worse_above else Conclusion.WORSE
-    return Conclusion.UNDECIDED
+    return _WORDS[status]
 
 
 def _difference(

@@ -25,6 +25,7 @@ COLORS = {
     Status.NO_DATA: "tab:gray",
 }
 BUCKETS = 120
+WIDEST = 3.0  # multiples of a limit that are drawn; what lies beyond is an arrow at the edge
 
 
 def traffic(events: Sequence[Event]) -> str:
@@ -97,11 +98,14 @@ def gates(evidence: Sequence[Evidence]) -> str:
         low, middle, high = (_scaled(each, value) for value in (each.low, each.estimate, each.high))
         color = COLORS[each.status]
         axes.plot([low, high], [place, place], color=color, linewidth=4, solid_capstyle="butt")
-        axes.plot([middle], [place], "o", color=color)
+        marker = {-WIDEST: "<", WIDEST: ">"}.get(middle, "o")
+        axes.plot([middle], [place], marker, color=color, clip_on=False)
     axes.axvline(1, color="black", linewidth=1)
     axes.axvline(0, color="gray", linewidth=0.6, linestyle=":")
     axes.set_yticks(range(len(shown)), [each.gate for each in reversed(shown)])
-    axes.set(xlim=(-3, 3), xlabel="0: no difference, 1: the limit; a class may move either way")
+    axes.set(
+        xlim=(-WIDEST, WIDEST), xlabel="0: no difference, 1: the limit; a class may move either way"
+    )
     return _svg(figure)
 
 
@@ -117,7 +121,7 @@ def _scaled(each: Evidence, value: float | None) -> float:
 
 
 def _clip(value: float) -> float:
-    return min(3.0, max(-3.0, value))
+    return min(WIDEST, max(-WIDEST, value))
 
 
 def _series(events: Sequence[Event]) -> list[tuple[float, dict[Any, int]]]:
@@ -138,16 +142,19 @@ def _series(events: Sequence[Event]) -> list[tuple[float, dict[Any, int]]]:
 
 
 def _rates(series: Sequence[tuple[float, Any]]) -> tuple[Any, dict[tuple[str, str], Any]]:
-    """Give requests per second in some hundred buckets of equal length."""
-    end = max(series[-1][0], 1.0)
-    edges = np.linspace(0, end, min(BUCKETS, max(2, len(series))) + 1)
-    places = np.clip(np.searchsorted(edges, [at for at, _ in series]) - 1, 0, len(edges) - 2)
+    """Give requests per second over at most some hundred stretches between two observations."""
+    ends = np.array([at for at, _ in series])
+    stride = -(-len(series) // BUCKETS)
+    edges = np.unique([0.0, *ends[::-1][::stride]])  # the last observation ends the last stretch
+    if len(edges) == 1:
+        edges = np.array([0.0, 1.0])
+    places = np.clip(np.searchsorted(edges, ends) - 1, 0, None)
     rates = {}
     for key in series[0][1]:
-        sums = np.zeros(len(edges))
+        sums = np.zeros(len(edges) - 1)
         np.add.at(sums, places, [counts[key] for _, counts in series])
-        sums[-1] = sums[-2]
-        rates[key] = sums / (edges[1] - edges[0])
+        sums /= np.diff(edges)
+        rates[key] = np.append(sums, sums[-1])  # a step needs its right end
     return edges, rates
 
 

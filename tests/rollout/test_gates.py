@@ -106,3 +106,17 @@ def test_what_is_open_says_how_long_it_will_take() -> None:
     tally = arms(ArmTally(requests=900, failures=1), ArmTally(requests=100, failures=0))
     evidence = evidence_of("error_rate", {"max_increase": 0.02}, tally)
     assert overall([evidence]) == f"keep running: about {evidence.more_requests:,} more requests"
+    mix = evidence_of(
+        "class_mix",
+        {"max_shift": 0.1, "classes": 2},
+        arms(ArmTally(classes={"ant": 5, "bee": 5}), ArmTally(classes={"ant": 5, "bee": 5})),
+    )
+    assert overall([evidence, mix]).endswith("more requests; nothing can be said yet on class_mix")
+
+
+def test_what_passed_is_not_said_to_be_open() -> None:
+    """It is no worse than is allowed; whether it is better is not known."""
+    tally = arms(ArmTally(right=1000, wrong=100), ArmTally(right=480, wrong=20))
+    evidence = evidence_of("accuracy", {"max_decrease": 0.05}, tally)
+    assert evidence.status is Status.PASSED
+    assert evidence.verdict == "within what is allowed"
