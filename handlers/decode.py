@@ -82,6 +82,17 @@ def decode(
         return flat.transpose(turn) if turn is not None else flat
 
 
+def open_image(data: bytes, limits: ImageLimits) -> ImageFile:
+    """Read the header of an image file.
+
+    Raises:
+        ImageError: As ``decode`` raises it.
+    """
+    kind = sniff(data)
+    with _damage_as_bad_image(kind):
+        return _open(data, kind, limits)
+
+
 def _open(data: bytes, kind: Format, limits: ImageLimits) -> ImageFile:
     if kind == "WEBP" and (size := webp.declared_size(data)):
         _check_size(size, limits)

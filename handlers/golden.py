@@ -93,6 +93,16 @@ class Golden:
         """Give the first images alone, or all where there are fewer."""
         return replace(self, images=self.images[:count])
 
+    def agreement(self, logits: torch.Tensor) -> float:
+        """Give the share of ``images`` whose top-1 class is the lab's.
+
+        Args:
+            logits: Shape (N, classes), one row for each of ``images``, in their order.
+        """
+        here: list[int] = logits.argmax(dim=1).tolist()
+        same = sum(image.index == best for image, best in zip(self.images, here, strict=True))
+        return same / len(self.images)
+
     def check(self, logits: torch.Tensor, device_type: str) -> None:
         """Compare logits with the lab's.
 

@@ -24,6 +24,7 @@ from handlers.device import choose_device
 from handlers.errors import ExplanationsOff, ImageError
 from handlers.explain import occlude, overlay
 from handlers.golden import Golden
+from handlers.gpu import equip, with_graphs
 from handlers.image_spec import ImageSpec
 from handlers.labels import read_labels
 from handlers.layout import Layout, lay_out
@@ -128,7 +129,7 @@ class ImageClassifier:
 
     def _answer(self, data: Sequence[Item], context: Context, record: BatchRecord) -> list[bytes]:
         received = [(item, context.get_all_request_header(i)) for i, item in enumerate(data)]
-        outcomes = self._pipeline.each(self._load, received)
+        outcomes = self._load(received)
         requests = [outcome for outcome in outcomes if isinstance(outcome, Request)]
         record.stop_loading([request.loaded for request in requests])
         answers = iter(self._predict(requests, record) if requests else ())
@@ -139,11 +140,21 @@ class ImageClassifier:
             for index, outcome in enumerate(outcomes)
         ]
 
-    def _load(self, received: tuple[Item, Mapping[str, Any]]) -> Request | ImageError:
-        item, headers = received
+    def _load(
+        self, received: Sequence[tuple[Item, Mapping[str, Any]]]
+    ) -> list[Request | ImageError]:
+        """Read each request's options and image; what cannot be read is its error."""
+        read = [self._read(*each) for each in received]
+        files = [each[0] for each in read if not isinstance(each, ImageError)]
+        loaded = iter(self._pipeline.load_all(files))
+        return [
+            each if isinstance(each, ImageError) else _join(next(loaded), each[1]) for each in read
+        ]
+
+    def _read(self, item: Item, headers: Mapping[str, Any]) -> tuple[bytes, Options] | ImageError:
         try:
             options = self._read_options(item, headers)
-            return Request(self._pipeline.load(read_image(item)), options)
+            return read_image(item), options
         except ImageError as problem:
             return problem
 
@@ -160,9 +171,8 @@ class ImageClassifier:
         self, requests: Sequence[Request], record: BatchRecord
     ) -> list[tuple[bytes, dict[str, str]]]:
         """Give each request's answer and the headers that go with it."""
-        batch = self._pipeline.batch([request.loaded.pixels for request in requests])
-        record.stop("preprocess")
-        logits = self._pipeline.infer(batch)  # (N, classes)
+        images = [request.loaded.pixels for request in requests]
+        logits = self._pipeline.predict(images)  # (N, classes)
         record.stop("inference")
         most = max(request.options.top_k for request in requests)
         ranked = rank(logits / self._settings.temperature, most)
@@ -208,11 +218,29 @@ class ImageClassifier:
         for size in self._pipeline.sizes[1:]:
             part = self._pipeline.infer(batch[:size])
             golden.first(size).check(part, self._pipeline.device.type)
+        if self._pipeline.decodes_on_gpu:
+            self._prove_gpu_decoding(golden)
         if logits.shape[1] != len(self._labels):
             raise ValueError(
                 f"index_to_name.json names {len(self._labels)} classes, "
                 f"the model gives {logits.shape[1]}: archive the model again"
             )
+
+    def _prove_gpu_decoding(self, golden: Golden) -> None:
+        """Decode on the CPU from now on, unless the GPU's pixels give the lab's classes."""
+        loaded = self._pipeline.load_all([image.data for image in golden.images])
+        pixels = [each.pixels for each in loaded if isinstance(each, Loaded)]
+        agreement = golden.agreement(self._pipeline.predict(pixels))
+        if agreement < 1:
+            logger.warning(
+                "decoded on the GPU, %.0f%% of the golden images keep their class: the CPU decodes",
+                100 * agreement,
+            )
+            self._pipeline.decode_on_cpu()
+
+
+def _join(loaded: Loaded | ImageError, options: Options) -> Request | ImageError:
+    return loaded if isinstance(loaded, ImageError) else Request(loaded, options)
 
 
 def _run(work: Callable[[], T]) -> T:
@@ -243,9 +271,12 @@ def _pipeline(
         fusion=settings.fusion,
         threads=layout.threads,
     )
+    if device.type == "cuda" and settings.graphs:
+        model = with_graphs(model, spec, device, batch_size)
+    gpu = equip(spec, settings, device, batch_size)
     fused = settings.fusion and device.type == "cpu"
     sizes = graph_sizes(batch_size, settings.precision, settings.backend, fused=fused)
-    return Pipeline(model, spec, settings.limits, device, layout.threads, sizes)
+    return Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
 
 
 def _lay_out(config: Mapping[str, Any], settings: Settings) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,17 +13,25 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from handlers.decode import decode
+from handlers.errors import ImageError
+from handlers.gpu_decode import suits
 from handlers.preprocess import pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from handlers.backend import Backend
+    from handlers.gpu import Gpu
     from handlers.image_spec import ImageLimits, ImageSpec
     from handlers.precision import Precision
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+# On a GPU, a batch of so many goes in two halves: one is computed while the other is copied.
+HALVED_FROM = 16
 
 # oneDNN Graph compiles a batch size in its first three runs.
 WARM_UP_RUNS = 3
@@ -33,7 +42,7 @@ class Loaded:
     """One image, ready for a batch.
 
     Attributes:
-        pixels: Shape (C, crop, crop), uint8.
+        pixels: Shape (C, crop, crop), uint8; on the GPU if it was decoded there.
         decode_s: Seconds from bytes to an upright image.
         resize_s: Seconds from there to the pixels.
     """
@@ -53,6 +62,7 @@ class Pipeline:
         device: Where the model is.
         threads: How many images are decoded at once.
         sizes: Of the parts that a batch is cut into, the largest first, down to 1.
+        gpu: What a GPU has beside the model; None on a CPU.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class Pipeline:
         device: torch.device,
         threads: int,
         sizes: Sequence[int] = (1,),
+        gpu: Gpu | None = None,
     ) -> None:
         self.spec = spec
         self.device = device
@@ -70,6 +81,7 @@ class Pipeline:
         self._model = model
         self._limits = limits
         self._threads = threads
+        self._gpu = gpu
         self.renew_threads()
 
     def renew_threads(self) -> None:
@@ -88,6 +100,27 @@ class Pipeline:
         tensor = pixels(image, self.spec)
         return Loaded(tensor, decoded - started, perf_counter() - decoded)
 
+    def load_all(self, files: Sequence[bytes]) -> list[Loaded | ImageError]:
+        """Load image files side by side.
+
+        Returns:
+            Of each file in its place, what was loaded or why it cannot be.
+        """
+        decoded = self._decode_on_gpu(files)
+        others = [index for index in range(len(files)) if index not in decoded]
+        loaded = self.each(self._load_or_refuse, [files[index] for index in others])
+        found = {**decoded, **dict(zip(others, loaded, strict=True))}
+        return [found[index] for index in range(len(files))]
+
+    @property
+    def decodes_on_gpu(self) -> bool:
+        """Whether JPEGs are decoded on the GPU."""
+        return self._gpu is not None and self._gpu.decoder is not None
+
+    def decode_on_cpu(self) -> None:
+        """Decode nothing on the GPU from now on."""
+        self._gpu = self._gpu and self._gpu._replace(decoder=None)
+
     def each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Apply a function to each item, in threads: Pillow leaves Python's lock as it decodes."""
         if self._threads == 1 or len(items) == 1:
@@ -104,7 +137,28 @@ class Pipeline:
             Shape (N, C, crop, crop), uint8, on the device: the model itself makes floats of them,
             four times their size.
         """
-        return torch.stack(list(images)).to(self.device)  # (N, C, H, W)
+        if self._gpu is not None and all(image.device.type == "cpu" for image in images):
+            return self._gpu.uploader.upload(images)
+        return torch.stack([image.to(self.device) for image in images])  # (N, C, H, W)
+
+    def predict(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Run the model on loaded images: `batch` and `infer`, side by side on a GPU.
+
+        Args:
+            images: Each of shape (C, crop, crop), uint8.
+
+        Returns:
+            As `infer`.
+        """
+        if self._gpu is None or len(images) < HALVED_FROM:
+            return self.infer(self.batch(images))
+        half = (len(images) + 1) // 2
+        with torch.inference_mode():
+            first, second = (
+                self._run(self.batch(images[:half])),
+                self._run(self.batch(images[half:])),
+            )
+            return self._awaited(torch.cat([first, second]))
 
     def infer(self, batch: torch.Tensor) -> torch.Tensor:
         """Run the model.
@@ -121,13 +175,7 @@ class Pipeline:
             TypeError: The model gives something else.
         """
         with torch.inference_mode():
-            parts = [self._model(part) for part in torch.split(batch, cut(len(batch), self.sizes))]
-            if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
-                raise TypeError("expected a model that gives one tensor of logits (N, classes)")
-            logits = torch.cat(parts).float()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # so that the clock reads what the model took
-        return logits
+            return self._awaited(self._run(batch))
 
     def warm(self, top_k: int) -> None:
         """Run each size of ``sizes``, so that no client pays for its compilation.
@@ -141,6 +189,40 @@ class Pipeline:
             for _ in range(WARM_UP_RUNS):
                 rank(self.infer(self.batch([blank] * size)), top_k)
         release_memory()
+
+    def _run(self, batch: torch.Tensor) -> torch.Tensor:
+        parts = [self._model(part) for part in torch.split(batch, cut(len(batch), self.sizes))]
+        if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
+            raise TypeError("expected a model that gives one tensor of logits (N, classes)")
+        return torch.cat(parts).float()
+
+    def _awaited(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # so that the clock reads what the model took
+        return logits
+
+    def _load_or_refuse(self, data: bytes) -> Loaded | ImageError:
+        try:
+            return self.load(data)
+        except ImageError as problem:
+            return problem
+
+    def _decode_on_gpu(self, files: Sequence[bytes]) -> dict[int, Loaded]:
+        """Give what the GPU decodes, by place; the CPU is left with the others."""
+        if self._gpu is None or self._gpu.decoder is None:
+            return {}
+        fitting = self.each(lambda data: suits(data, self._limits), files)
+        chosen = [index for index, fits in enumerate(fitting) if fits]
+        if not chosen:
+            return {}
+        started = perf_counter()
+        try:
+            decoded = self._gpu.decoder.load([files[index] for index in chosen])
+        except RuntimeError as err:  # damage, of which the CPU will tell whose
+            logger.warning("the GPU cannot decode one of %d JPEGs: %s", len(chosen), err)
+            return {}
+        share_s = (perf_counter() - started) / len(chosen)
+        return {i: Loaded(image, share_s, 0.0) for i, image in zip(chosen, decoded, strict=True)}
 
 
 def graph_sizes(

@@ -68,10 +68,9 @@ def pixels(image: Image, spec: ImageSpec) -> torch.Tensor:
     """
     if image.mode != spec.mode:
         raise ValueError(f"expected an image of mode {spec.mode}, got {image.mode}")
-    width, height = _resized(image.size, spec.resize)
-    left, top = round((width - spec.crop) / 2), round((height - spec.crop) / 2)
+    size = resized(image.size, spec.resize)
     cut = _cut_fast if spec.decode == "fast" else _cut_exact
-    image = cut(image, (width, height), (left, top), spec)
+    image = cut(image, size, corner(size, spec.crop), spec)
     # A bytearray, since torch warns of sharing memory that it may not write to.
     flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     interleaved = flat.view(spec.crop, spec.crop, spec.channels)  # (H, W, C)
@@ -133,7 +132,14 @@ def _mean_and_std(spec: ImageSpec, device: torch.device) -> tuple[torch.Tensor, 
     return mean.view(-1, 1, 1), std.view(-1, 1, 1)  # (C, 1, 1) each
 
 
-def _resized(size: tuple[int, int], shorter_px: int) -> tuple[int, int]:
+def corner(size: tuple[int, int], crop: int) -> tuple[int, int]:
+    """Give left and top of the middle square of ``crop`` pixels."""
+    width, height = size
+    return round((width - crop) / 2), round((height - crop) / 2)
+
+
+def resized(size: tuple[int, int], shorter_px: int) -> tuple[int, int]:
+    """Give width and height with the shorter side scaled to ``shorter_px``."""
     width, height = size
     if width <= height:
         return shorter_px, int(shorter_px * height / width)

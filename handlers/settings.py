@@ -30,6 +30,8 @@ class Settings:
         precision: In what numbers the model computes; it was exported so.
         backend: Which library computes it; it was exported for that one.
         fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
+        gpu_decode: Whether a GPU decodes JPEGs, in the fast mode.
+        graphs: Whether a GPU replays recorded graphs.
         explanations: Whether ``/explanations`` is answered; one costs fifty predictions.
         max_pixels: See ``ImageLimits``.
         max_aspect_ratio: See ``ImageLimits``.
@@ -42,6 +44,8 @@ class Settings:
     precision: Precision = "fp32"
     backend: Backend = "torchscript"
     fusion: bool = True
+    gpu_decode: bool = True
+    graphs: bool = True
     explanations: bool = False
     max_pixels: int = _DEFAULT_LIMITS.max_pixels
     max_aspect_ratio: float = _DEFAULT_LIMITS.max_aspect_ratio
@@ -68,7 +72,7 @@ class Settings:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.precision not in SUPPORTED[self.backend]:
             raise ValueError(unsupported(self.backend, self.precision))
-        for name in ("fusion", "explanations"):
+        for name in ("fusion", "gpu_decode", "graphs", "explanations"):
             if getattr(self, name) not in (True, False):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         _ = self.limits

@@ -3,8 +3,9 @@
     python scripts/cold_start.py model_store/resnet-1.0.mar --image digit.png
     python scripts/cold_start.py model_store/resnet-1.0.mar stock.mar --image digit.png --rounds 5
 
-Each round starts a plain TorchServe with one worker and asks until it answers 200. CPU seconds are
+Each round starts a plain TorchServe with one worker, whatever the archive says, and asks until it answers 200. CPU seconds are
 those of Java and the worker together; on a machine that does other work they are what to compare.
+A page that several processes share counts whole in resident memory, and in parts in the share.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import psutil
+import yaml
 
 from marina.serve.java import java_home
 from marina.serve.ports import free_ports
@@ -46,7 +49,8 @@ class Start(NamedTuple):
 
     seconds: float
     cpu_s: float
-    worker_mb: float
+    worker_rss_mb: float
+    worker_pss_mb: float
 
 
 def measure(archive: Path, image: bytes) -> Start:
@@ -55,8 +59,10 @@ def measure(archive: Path, image: bytes) -> Start:
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         config = Path(folder) / "config.properties"
         config.write_text(CONFIG.format(**ports))
+        store = Path(folder) / "store"
+        alone = with_one_worker(archive, store)
         command = ["torchserve", "--start", "--foreground", "--ncs", "--ts-config", str(config)]
-        command += ["--model-store", str(archive.parent), "--models", f"model={archive.name}"]
+        command += ["--model-store", str(store), "--models", f"model={alone.name}"]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = os.environ | {
             "TMPDIR": folder,
@@ -80,6 +86,20 @@ def measure(archive: Path, image: bytes) -> Start:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def with_one_worker(archive: Path, folder: Path) -> Path:
+    """Copy an archive into a new folder, with one worker in its configuration if it has one."""
+    folder.mkdir()
+    copy = folder / archive.name
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "model-config.yaml":
+                config = yaml.safe_load(content) | {"minWorkers": 1, "maxWorkers": 1}
+                content = yaml.safe_dump(config).encode()
+            target.writestr(name, content)
+    return copy
 
 
 def wait_for_answer(
@@ -107,7 +127,9 @@ def cost(process: subprocess.Popen[bytes], seconds: float) -> Start:
     everyone.append(psutil.Process(process.pid))
     cpu_s = sum(sum(each.cpu_times()[:2]) for each in everyone)
     workers = [p for p in everyone if any("model_service_worker" in a for a in p.cmdline())]
-    return Start(seconds, cpu_s, sum(worker.memory_info().rss for worker in workers) / 1e6)
+    memory = [worker.memory_full_info() for worker in workers]
+    rss_mb, pss_mb = (sum(getattr(m, name) for m in memory) / 1e6 for name in ("rss", "pss"))
+    return Start(seconds, cpu_s, rss_mb, pss_mb)
 
 
 def main() -> None:
@@ -124,8 +146,11 @@ def main() -> None:
         for archive in archives:
             starts[archive].append(measure(archive, image))
     for archive, measured in starts.items():
-        seconds, cpu_s, worker_mb = (median(values) for values in zip(*measured, strict=True))
-        print(f"{archive.name}: {seconds:.1f} s, {cpu_s:.1f} CPU s, worker {worker_mb:.0f} MB")
+        seconds, cpu_s, rss_mb, pss_mb = (median(values) for values in zip(*measured, strict=True))
+        print(
+            f"{archive.name}: {seconds:.1f} s, {cpu_s:.1f} CPU s, "
+            f"worker {rss_mb:.0f} MB resident, {pss_mb:.0f} MB of its own share"
+        )
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ def model_config(run: Run) -> str:
             "precision": serve.precision,
             "backend": serve.backend,
             "fusion": json.loads((run.folder / "parity.json").read_text())["fusion"],
+            "gpu_decode": serve.gpu_decode,
+            "graphs": serve.graphs,
             "explanations": serve.explanations,
             **recipe.model_dump(mode="json")["serve"]["limits"],
         },

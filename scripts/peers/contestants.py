@@ -49,11 +49,12 @@ class Contestant:
         return f"{self.name} ({self.pipeline})"
 
 
-def contestants(work: Path) -> list[Contestant]:
+def contestants(work: Path, decode: str = "exact") -> list[Contestant]:
     """Give everyone.
 
     Args:
         work: Folder of the archives and environments.
+        decode: Of Marina's servers, see ``ImageSpec``.
     """
     found = [_stock(kind, work) for kind in ("default", "tuned")]
     found += [
@@ -61,7 +62,7 @@ def contestants(work: Path) -> list[Contestant]:
         for name, words, wire, batch in _PEERS
         for pipeline in ("natural", "ours")
     ]
-    return found + [_marina(precision, work) for precision in PRECISIONS]
+    return found + [_marina(precision, decode, work) for precision in PRECISIONS]
 
 
 _PEERS: list[tuple[str, tuple[str, ...], Wire, int]] = [
@@ -129,11 +130,18 @@ def _stock(kind: str, work: Path) -> Contestant:
     return Contestant("TorchServe", kind, words, raw("/predictions/stock"))
 
 
-def _marina(precision: str, work: Path) -> Contestant:
-    name = f"bench_{precision}"
+def archive_name(precision: str, decode: str) -> str:
+    """Give the name of one of our models."""
+    return f"bench_{precision}" if decode == "exact" else f"bench_{precision}_{decode}"
+
+
+def _marina(precision: str, decode: str, work: Path) -> Contestant:
+    name = archive_name(precision, decode)
     words = [str(Path(sys.executable).with_name("marina")), "serve", f"{work}/store/{name}-1.0.mar"]
     ports = ("rest", "grpc", "management", "grpc-management", "metrics", "gateway-metrics")
     for number, port in enumerate(ports):
         words += [f"--{port}-port", f"{{port+{number}}}"]
     words += ["--log-dir", "{scratch}/logs", "--no-tokens"]
-    return Contestant("Marina", precision, tuple(words), raw(f"/predictions/{name}"))
+    return Contestant(
+        "Marina", name.removeprefix("bench_"), tuple(words), raw(f"/predictions/{name}")
+    )

@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from contestants import PRECISIONS, REPO, REQUIREMENTS, Contestant
+from contestants import PRECISIONS, REPO, REQUIREMENTS, Contestant, archive_name
 
 from handlers.cores import usable_cores
 from marina.bench.images import photographs
@@ -38,18 +38,20 @@ def install(environment: str, work: Path) -> None:
     stamp.write_text(wanted)
 
 
-def archive_all(work: Path) -> dict[str, str]:
+def archive_all(work: Path, decode: str = "exact") -> dict[str, str]:
     """Make our archives, one for each precision, and the stock handler's.
 
     Returns:
-        What went wrong, by precision: a processor may lack its instructions.
+        What went wrong, by pipeline: a processor may lack its instructions.
     """
     failed = {}
-    for precision in PRECISIONS:
+    pairs = [("fp32", "exact"), *((precision, decode) for precision in PRECISIONS)]
+    for precision, how in pairs:  # the first is what peers have inside
         try:
-            _archive(precision, work)
+            _archive(precision, how, work)
         except subprocess.CalledProcessError as err:
-            failed[precision] = (err.stderr or str(err)).strip().splitlines()[-1]
+            pipeline = archive_name(precision, how).removeprefix("bench_")
+            failed[pipeline] = (err.stderr or str(err)).strip().splitlines()[-1]
     _archive_stock(work)
     unpack("fp32", work)
     return failed
@@ -80,8 +82,9 @@ def bodies(contestant: Contestant, size: str, work: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _archive(precision: str, work: Path) -> None:
-    name, run = f"bench_{precision}", work / "runs" / precision
+def _archive(precision: str, decode: str, work: Path) -> None:
+    name = archive_name(precision, decode)
+    run = work / "runs" / name.removeprefix("bench_")
     if (work / "store" / f"{name}-1.0.mar").exists():
         return
     shutil.rmtree(run, ignore_errors=True)
@@ -90,6 +93,7 @@ def _archive(precision: str, work: Path) -> None:
         "architecture.weights": "null",
         "data.root": work / "photographs",
         "data.splits": "{train: test}",  # the two photographs calibrate int8, too
+        "image.decode": decode,
         "serve.precision": precision,
         # Random weights give near ties, which a rounding may turn.
         "serve.max_accuracy_loss": 0.99,

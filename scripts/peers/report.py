@@ -152,7 +152,8 @@ def _pin(environment: str) -> str:
 
 def _table(everyone: Sequence[Contestant], size: str, users: Sequence[int], cells: dict) -> str:
     most = max(users)
-    heads = [f"/s @{count}" for count in users] + [f"p50 ms @{users[0]}", f"CPU ms @{most}"]
+    heads = [f"/s @{count}" for count in users] + [f"p50 ms @{users[0]}"]
+    heads += [f"CPU ms @{count}" for count in users]
     heads += [f"{p}: ×/s @{most}" for p in PRECISIONS] + [f"{p}: ×CPU @{most}" for p in PRECISIONS]
     lines = [
         f"## {SIZES[size]}\n",
@@ -165,7 +166,7 @@ def _table(everyone: Sequence[Contestant], size: str, users: Sequence[int], cell
             continue
         columns = [f"{cell.throughput:.1f}" if cell else "–" for cell in own]
         columns.append(f"{own[0].p50_ms:.1f}" if own[0] else "–")
-        columns.append(f"{own[-1].cpu_ms:.1f}" if own[-1] else "–")
+        columns += [f"{cell.cpu_ms:.1f}" if cell else "–" for cell in own]
         for cpu in (False, True):
             columns += [_ratio_text(p, contestant, size, most, cells, cpu) for p in PRECISIONS]
         lines.append(f"| {contestant.name} | {contestant.pipeline} | {' | '.join(columns)} |")
@@ -175,10 +176,18 @@ def _table(everyone: Sequence[Contestant], size: str, users: Sequence[int], cell
 def _ratio_text(
     precision: str, contestant: Contestant, size: str, users: int, cells: dict, cpu: bool
 ) -> str:
-    ours = cells.get((f"marina-{precision}", size, users))
+    ours = next((c for key, c in _of_marina(cells, size, users) if precision in key), None)
     theirs = cells.get((contestant.key, size, users))
     found = ratio(ours, theirs, cpu=cpu) if ours and theirs and ours is not theirs else None
     return "–" if found is None else f"{found[0]:.2f} [{found[1]:.2f}, {found[2]:.2f}]"
+
+
+def _of_marina(cells: dict, size: str, users: int) -> list[tuple[str, Cell]]:
+    return [
+        (key, cell)
+        for (key, of_size, of_users), cell in cells.items()
+        if key.startswith("marina-") and (of_size, of_users) == (size, users)
+    ]
 
 
 def _configurations() -> str:

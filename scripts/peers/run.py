@@ -30,7 +30,7 @@ from pathlib import Path
 import psutil
 from contestants import REPO, SERVERS, Contestant, contestants
 from preparation import archive_all, bodies, install
-from report import write_report
+from report import SIZES, write_report
 
 from marina.bench.generator import LoadGenerator
 from marina.bench.images import ImageSet
@@ -41,7 +41,7 @@ from marina.errors import MarinaError
 from marina.files import write_whole
 
 START_TIMEOUT_S = 180.0
-WARMUP_S = 1.0
+WARMUP_S = 5.0  # Java compiles what it runs, in its first seconds most of all
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class Plan:
         sizes: Of the photographs.
         users: Closed loops of so many clients.
         minutes: When to stop going round.
+        warmup: Seconds of load before each measurement.
         seconds: Of each measurement.
     """
 
     sizes: tuple[str, ...]
     users: tuple[int, ...]
     minutes: float
+    warmup: float = WARMUP_S
     seconds: float = 2.0
 
 
@@ -73,13 +75,19 @@ def main() -> None:
     """Prepare, go round, report."""
     options = _options()
     plan = FULL if options.full else QUICK
-    changed = {"seconds": options.seconds, "minutes": options.minutes, "users": options.users}
+    changed = {
+        name: getattr(options, name) for name in ("seconds", "minutes", "users", "sizes", "warmup")
+    }
     plan = replace(plan, **{key: value for key, value in changed.items() if value})
     work: Path = options.work
     if options.fresh:
         shutil.rmtree(work / "cells", ignore_errors=True)
-    everyone = [c for c in contestants(work) if not options.only or c.name in options.only]
-    failures = prepare(everyone, work)
+    everyone = [
+        c
+        for c in contestants(work, options.decode)
+        if not options.only or c.name in options.only or c.title in options.only
+    ]
+    failures = prepare(everyone, work, options.decode)
     runnable = [c for c in everyone if c.key not in failures]
     with LoadGenerator() as generator:
         failures |= go_round(generator, runnable, plan, work)
@@ -87,11 +95,11 @@ def main() -> None:
     print(f"{options.docs}/benchmarks.md")
 
 
-def prepare(everyone: list[Contestant], work: Path) -> dict[str, str]:
+def prepare(everyone: list[Contestant], work: Path, decode: str) -> dict[str, str]:
     """Make environments and archives; gives what failed, by contestant."""
     failures = {}
     say("archives")
-    missing = archive_all(work)
+    missing = archive_all(work, decode)
     for contestant in everyone:
         if contestant.name == "Marina" and contestant.pipeline in missing:
             failures[contestant.key] = missing[contestant.pipeline]
@@ -121,7 +129,7 @@ def go_round(
                 continue
             say(f"round {number + 1}: {contestant.title}")
             try:
-                measure_cells(generator, contestant, cells, number, plan.seconds, work)
+                measure_cells(generator, contestant, cells, number, plan, work)
             except (Failure, MarinaError) as err:
                 failures[contestant.key] = str(err)
                 say(f"  failed: {err}")
@@ -147,14 +155,14 @@ def measure_cells(
     contestant: Contestant,
     cells: list[tuple[str, int]],
     number: int,
-    seconds: float,
+    plan: Plan,
     work: Path,
 ) -> None:
     """Start a server, measure it, stop it."""
     with served(contestant) as (url, pid):
         wait_until_ready(generator, contestant, url, pid, cells[0][0], work)
         for size, users in cells:
-            load = load_for(contestant, url, size, users, seconds, work)
+            load = load_for(contestant, url, size, users, plan.seconds, work, plan.warmup)
             images = ImageSet(size, load.images)
             result = measure(
                 generator, load, images, roots=lambda: [pid], title=f"{size} × {users}"
@@ -171,7 +179,13 @@ def keep(result: Result, folder: Path) -> None:
 
 
 def load_for(
-    contestant: Contestant, url: str, size: str, users: int, seconds: float, work: Path
+    contestant: Contestant,
+    url: str,
+    size: str,
+    users: int,
+    seconds: float,
+    work: Path,
+    warmup: float = 0.0,
 ) -> Load:
     """Give the load of one cell."""
     return Load(
@@ -179,7 +193,7 @@ def load_for(
         bodies(contestant, size, work),
         users=users,
         duration_s=seconds,
-        warmup_s=WARMUP_S,
+        warmup_s=warmup,
         path=contestant.wire.path,
         headers=contestant.wire.headers,
     )
@@ -222,7 +236,7 @@ def wait_until_ready(
 ) -> None:
     """Wait for the first right answer."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    load = load_for(contestant, url, size, 1, WARMUP_S, work)
+    load = load_for(contestant, url, size, 1, 1.0, work)
     status, body = 0, ""
     while time.monotonic() < deadline:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -272,7 +286,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="when to stop going round")
     parser.add_argument("--seconds", type=float, help="of each measurement, 2 unless told")
     parser.add_argument("--users", type=int, nargs="+", help="closed loops of so many clients")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a server")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="FastAPI, or mosec (ours)"
+    )
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="of the photographs")
+    parser.add_argument("--warmup", type=float, help="seconds of load before each measurement")
+    parser.add_argument("--decode", choices=("exact", "fast"), default="exact", help="Marina's")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
     parser.add_argument("--docs", type=Path, default=REPO / "docs")
