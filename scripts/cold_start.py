@@ -3,9 +3,10 @@
     python scripts/cold_start.py model_store/resnet-1.0.mar --image digit.png
     python scripts/cold_start.py model_store/resnet-1.0.mar stock.mar --image digit.png --rounds 5
 
-Each round starts a plain TorchServe with one worker, whatever the archive says, and asks until it answers 200. CPU seconds are
-those of Java and the worker together; on a machine that does other work they are what to compare.
-A page that several processes share counts whole in resident memory, and in parts in the share.
+Each round starts a plain TorchServe with one worker, whatever the archive says, and asks until it
+answers 200. CPU seconds are those of Java and the worker together; where the machine does other
+work, they are what to compare. A page that several processes share counts whole in resident
+memory, and in parts in the share.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from ts.context import RequestProcessor
 from ts.service import Service
 
 from handlers.errors import GoldenMismatch
+from handlers.gpu import Gpu
 from handlers.image_classifier import ImageClassifier
 from handlers.model import load_model
 from handlers.preprocess import load_pixels
@@ -262,3 +263,35 @@ def test_a_fault_of_the_model_is_not_hidden(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(worker.handler._pipeline, "_model", fail)
     with pytest.raises(RuntimeError, match="the model broke"):
         worker.ask(GOOD["PNG"])
+
+
+class Decoder:
+    """In a GPU's place; ``off_by`` is added to its pixels."""
+
+    def __init__(self, off_by: int) -> None:
+        self.off_by = off_by
+
+    def load(self, files: list[bytes]) -> list[torch.Tensor]:
+        return [load_pixels(file, SPEC) + self.off_by for file in files]
+
+
+class Uploader:
+    def upload(self, images: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack(images)
+
+
+@pytest.mark.parametrize(("off_by", "is_kept"), [(0, True), (128, False)])
+def test_a_gpu_decodes_only_if_the_golden_images_keep_their_classes(
+    folder: Path,
+    off_by: int,
+    is_kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gpu = Gpu(Uploader(), Decoder(off_by))  # type: ignore[arg-type]
+    monkeypatch.setattr("handlers.image_classifier.equip", lambda *_: gpu)
+    monkeypatch.setattr("handlers.pipeline.suits", lambda *_: True)  # the golden image is a PNG
+    worker = Worker(folder)
+    assert worker.handler._pipeline.decodes_on_gpu == is_kept
+    assert ("0% of the golden images keep their class: the CPU decodes" in caplog.text) != is_kept
+    assert worker.ask(GOOD["PNG"])[0][0] == 200
