@@ -63,6 +63,11 @@ class PackedHandler:
         answers: list[bytes] = self._handler.handle([{"body": image} for image in images], context)
         return answers
 
+    @property
+    def pipeline(self) -> Any:
+        """The handler's own way from files to logits, `handlers.pipeline.Pipeline`."""
+        return self._handler._pipeline  # noqa: SLF001 - to measure parts of it
+
 
 def _entry_class(name: str) -> Any:
     """Give the one class that the entry file defines, as TorchServe chooses it."""
