@@ -25,45 +25,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
-import grpc
 import grpc.experimental.gevent as grpc_gevent
 from gevent.pool import Pool
-from geventhttpclient import HTTPClient
-from geventhttpclient.url import URL
 from locust import User, constant, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-from marina.client.address import is_loopback
-from marina.client.proto.inference_pb2 import PredictionsRequest
-from marina.client.proto.inference_pb2_grpc import InferenceAPIsServiceStub
+from marina.bench.wires import MOST_IN_FLIGHT, Answer, GrpcWire, RestWire, Wire
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
 grpc_gevent.init_gevent()
 
-TIMEOUT_S = 60.0
 DRAIN_S = 10.0  # for answers of an open loop that are due when it ends
-MOST_IN_FLIGHT = 2000
 NO_ANSWER = 0  # in place of an HTTP status
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", ".bin"}
-_GRPC_STATUS = {"RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
-
-    Attributes:
-        status: HTTP status, or the one that an error over gRPC stands for.
-        body: The answer, or what is said of its absence.
-        upstream_ms: What Envoy, if one is in between, says that the server behind it took.
-    """
-
-    status: int
-    body: bytes
-    upstream_ms: float | None = None
 
 
 @dataclass
@@ -109,8 +86,13 @@ class Samples:
 
 
 class ImageUser(User):
-    """A client that sends images in turn, each user beginning at another one."""
+    """A client that sends images in turn, each user beginning at another one.
 
+    Attributes:
+        wire: How they travel.
+    """
+
+    wire: type[Wire]
     abstract = True
     wait_time = constant(0)
 
@@ -123,7 +105,7 @@ class ImageUser(User):
         self._turn = random.randrange(len(self._images))  # noqa: S311 - no secret
         self._in_flight = Pool(MOST_IN_FLIGHT)
         self._due_s = time.perf_counter()
-        self.connect(options)
+        self._wire = self.wire(options, self.environment.host)
 
     @task
     def classify(self) -> None:
@@ -143,7 +125,7 @@ class ImageUser(User):
         start_s = time.time() - (time.perf_counter() - intended_s)
         answer = Answer(NO_ANSWER, b"no answer when the load ended")
         try:
-            answer = self.send(image)
+            answer = self._wire.send(image)
         except gevent.GreenletExit:
             raise
         except Exception as err:
@@ -151,14 +133,6 @@ class ImageUser(User):
         finally:
             self._report(start_s, (time.perf_counter() - intended_s) * 1e3, answer)
         return answer
-
-    def connect(self, options: Namespace) -> None:
-        """Open the connections."""
-        raise NotImplementedError
-
-    def send(self, image: bytes) -> Answer:
-        """Send one image over the wire."""
-        raise NotImplementedError
 
     def _arrive(self, rate: float) -> None:
         """Wait for the next arrival, and answer for it in a greenlet of its own."""
@@ -188,60 +162,13 @@ class ImageUser(User):
 class RestUser(ImageUser):
     """A client over REST."""
 
-    def connect(self, options: Namespace) -> None:
-        """Open the connections: one in closed loop, as many as it takes in open loop."""
-        base = (self.environment.host or "http://127.0.0.1:8080").rstrip("/")
-        version = f"/{options.model_version}" if options.model_version else ""
-        path = getattr(options, "path", None) or f"/predictions/{options.model}{version}"
-        self._path = URL(base + path).request_uri
-        # Without a type TorchServe takes a body for a form, and drops it.
-        given = getattr(options, "headers", None) or {}
-        self._headers = {"Content-Type": "application/octet-stream", **given}
-        self._client = HTTPClient.from_url(
-            base,
-            concurrency=MOST_IN_FLIGHT if self._rate else 1,
-            connection_timeout=TIMEOUT_S,
-            network_timeout=TIMEOUT_S,
-        )
-
-    def send(self, image: bytes) -> Answer:
-        """Send one image over the wire."""
-        response = self._client.post(self._path, body=image, headers=self._headers)
-        body = bytes(response.read())
-        upstream = response.get("x-envoy-upstream-service-time")
-        return Answer(response.status_code, body, float(str(upstream)) if upstream else None)
+    wire = RestWire
 
 
 class GrpcUser(ImageUser):
     """A client over gRPC, each user with a connection of its own."""
 
-    def connect(self, options: Namespace) -> None:
-        """Open the connection."""
-        target = str(options.grpc_target)
-        proxied = int(not is_loopback(target.rpartition(":")[0]))
-        settings = [("grpc.enable_http_proxy", proxied), ("grpc.use_local_subchannel_pool", 1)]
-        self._stub = InferenceAPIsServiceStub(grpc.insecure_channel(target, settings))
-        self._model, self._version = options.model, options.model_version or ""
-
-    def send(self, image: bytes) -> Answer:
-        """Send one image over the wire."""
-        request = PredictionsRequest(
-            model_name=self._model, model_version=self._version, input={"data": image}
-        )
-        try:
-            body = bytes(self._stub.Predictions(request, timeout=TIMEOUT_S).prediction)
-        except grpc.RpcError as err:
-            said = f"{err.code().name}: {err.details()}"
-            return Answer(_GRPC_STATUS.get(err.code().name, 500), said.encode())
-        return Answer(_status_in(body), body)
-
-
-def _status_in(body: bytes) -> int:
-    """Give the status in an answer's body: over gRPC TorchServe reports OK with an error's body."""
-    if b'"code"' not in body[:40]:
-        return 200
-    code = json.loads(body).get("code")
-    return code if isinstance(code, int) else 200
+    wire = GrpcWire
 
 
 @lru_cache(maxsize=1)

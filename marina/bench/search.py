@@ -2,8 +2,8 @@
 
 The whole product of workers, threads, batch sizes, delays and precisions would take hours. So:
 first the layouts (precision, workers, threads) at one batch size; those far behind go. Then batch
-sizes, upwards and downwards, for as long as they gain. Then delays for the best. The best few are
-measured again, for longer.
+sizes, upwards and downwards, for as long as they gain. Then delays for the best, then the other
+backends. The best few are measured again, for longer.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from handlers.backend import SUPPORTED
 from marina.bench.settings import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from handlers.backend import Backend
     from handlers.precision import Precision
     from marina.bench.limits import Limit
     from marina.bench.result import Summary
@@ -83,12 +85,21 @@ class Search:
         own: Setting,
         layouts: Sequence[tuple[int, int | None]],
         precisions: Sequence[Precision],
+        backends: Sequence[Backend] = ("torchscript",),
     ) -> None:
-        """Search from a recipe's own setting, over workers with their threads and precisions."""
+        """Search from a recipe's own setting.
+
+        Args:
+            own: The recipe's.
+            layouts: Workers with their threads.
+            precisions: To try with the first backend that has them.
+            backends: To try; all but the first, with the best setting alone.
+        """
         self._try(own)
         first = [
-            Setting(workers, threads, _FIRST_BATCH, _FIRST_DELAY_MS, precision)
+            Setting(workers, threads, _FIRST_BATCH, _FIRST_DELAY_MS, precision, backend)
             for precision in precisions
+            for backend in _having(precision, backends)[:1]
             for workers, threads in layouts
         ]
         points = [point for setting in first if (point := self._try(setting)) is not None]
@@ -96,6 +107,7 @@ class Search:
             self._climb(point)
         if self.points:
             self._delays(max(self.points, key=lambda point: point.rank).setting)
+            self._backends(max(self.points, key=lambda point: point.rank).setting, backends)
         for point in sorted(self.points, key=lambda point: point.rank, reverse=True)[:FINALISTS]:
             self._again(point)
 
@@ -131,6 +143,11 @@ class Search:
                 if point is None or (best is not None and not _gains(point, best)):
                     break
                 best = point
+
+    def _backends(self, setting: Setting, backends: Sequence[Backend]) -> None:
+        """Try the best setting with the other libraries that have its precision."""
+        for backend in _having(setting.precision, backends):
+            self._try(replace(setting, backend=backend))
 
     def _try(self, setting: Setting) -> Point | None:
         if setting in self._known:
@@ -173,6 +190,10 @@ def frontier(points: Sequence[Point]) -> list[Point]:
         ),
         key=lambda point: point.summary.throughput,
     )
+
+
+def _having(precision: Precision, backends: Sequence[Backend]) -> list[Backend]:
+    return [backend for backend in backends if precision in SUPPORTED[backend]]
 
 
 def _gains(point: Point, best: Point) -> bool:

@@ -18,6 +18,7 @@ from marina.recipe import Recipe, read_recipe
 from marina.train.run import Run
 
 if TYPE_CHECKING:
+    from handlers.backend import Backend
     from handlers.precision import Precision
 
 _MADE_BY_EXPORT = {"recipe.yaml", *FILES.values(), "parity.json", "golden"}
@@ -34,6 +35,7 @@ class Setting:
         batch_size: Most requests in one batch.
         max_batch_delay_ms: How long a batch may wait to fill.
         precision: Of the exported model.
+        backend: Which library computes it.
     """
 
     workers: int
@@ -41,6 +43,7 @@ class Setting:
     batch_size: int
     max_batch_delay_ms: int
     precision: Precision
+    backend: Backend = "torchscript"
 
     @classmethod
     def of(cls, recipe: Recipe) -> Setting:
@@ -52,13 +55,14 @@ class Setting:
             serve.batch_size,
             serve.max_batch_delay_ms,
             serve.precision,
+            serve.backend,
         )
 
     def __str__(self) -> str:
         threads = self.threads or max(1, usable_cores() // self.workers)
         return (
             f"{self.workers} workers of {threads} threads, batch {self.batch_size}, "
-            f"delay {self.max_batch_delay_ms} ms, {self.precision}"
+            f"delay {self.max_batch_delay_ms} ms, {self.precision} by {self.backend}"
         )
 
 
@@ -76,7 +80,7 @@ class Workshop:
         self._store = ModelStore(folder / "store")
 
     def archive(self, setting: Setting) -> Path:
-        """Make the archive of a setting; a precision is exported once.
+        """Make the archive of a setting; each precision is exported once per backend.
 
         Raises:
             ParityError: The precision costs more accuracy than the recipe allows.
@@ -89,8 +93,9 @@ class Workshop:
         return self._store.folder / entry.file
 
     def _copy(self, setting: Setting) -> Run:
-        folder = self._folder / "runs" / setting.precision
-        is_own = setting.precision == self._run.recipe.serve.precision
+        folder = self._folder / "runs" / f"{setting.backend}-{setting.precision}"
+        serve = self._run.recipe.serve
+        is_own = (setting.precision, setting.backend) == (serve.precision, serve.backend)
         is_ready = is_own and is_exported(self._run)
         if not folder.exists():
             folder.mkdir(parents=True)

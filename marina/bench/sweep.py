@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from handlers.backend import BACKENDS, is_installed
 from handlers.cores import usable_cores
 from handlers.precision import fast_precisions, processor_flags
 from marina.bench.generator import LoadGenerator
@@ -29,6 +30,7 @@ from marina.serve.served import Served
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from handlers.backend import Backend
     from handlers.precision import Precision
     from marina.bench.result import Summary
     from marina.train.run import Run
@@ -45,6 +47,7 @@ class Plan:
         images: See `marina.bench.images.find_images`.
         precisions: To try beside the recipe's own; none at all tries those that the processor has
             instructions for.
+        backends: To try beside the recipe's own; none at all tries those that are installed.
         workers: To try; none at all tries 1, 2, 4, … up to the cores.
         limits: What must be kept, see `marina.bench.limits.read_limits`.
     """
@@ -54,6 +57,7 @@ class Plan:
     minutes: float = 14.0
     images: str | None = None
     precisions: Sequence[Precision] = ()
+    backends: Sequence[Backend] = ()
     workers: Sequence[int] = ()
     limits: str = ""
 
@@ -134,7 +138,9 @@ def sweep(run: Run, plan: Plan) -> Swept:
         search = Search(bench.attempt, limits, is_over=lambda: time.monotonic() > deadline)
         tried = plan.precisions or fast_precisions(processor_flags())
         precisions = list(dict.fromkeys([own.precision, *tried]))
-        search.run(own, _layouts(plan.workers), precisions)
+        backends = plan.backends or [each for each in BACKENDS if is_installed(each)]
+        backends = list(dict.fromkeys([own.backend, *backends]))
+        search.run(own, _layouts(plan.workers), precisions, backends)
     found.points = search.points
     if time.monotonic() > deadline:
         found.left_out.append(f"the time of {plan.minutes:g} minutes was up before all were tried")

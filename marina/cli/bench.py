@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from marina.cli.app import app
 from marina.cli.options import Json, LogFolder, RunFolder, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 bench = typer.Typer(
     help="Measure a served model: load, limits, comparisons, sweeps.", no_args_is_help=True
@@ -35,6 +38,7 @@ Url = Annotated[
     str | None, typer.Option(help="Default: http://127.0.0.1:8080, or 127.0.0.1:7070 for gRPC.")
 ]
 ModelName = Annotated[str, typer.Option(help="Name of the model.")]
+Version = Annotated[str | None, typer.Option(help="Default: the server's default.")]
 Images = Annotated[
     str | None,
     typer.Option(
@@ -55,7 +59,7 @@ OutFolder = Annotated[
 def run(
     url: Url = None,
     model: ModelName = "resnet",
-    version: Annotated[str | None, typer.Option(help="Default: the server's default.")] = None,
+    version: Version = None,
     users: Users = 1,
     rate: Annotated[
         float | None,
@@ -160,7 +164,7 @@ def limit(
 def profile(
     url: Url = None,
     model: ModelName = "resnet",
-    version: Annotated[str | None, typer.Option(help="Default: the server's default.")] = None,
+    version: Version = None,
     users: Users = 1,
     duration: Duration = 10.0,
     warmup: Warmup = 2.0,
@@ -216,12 +220,17 @@ def sweep(
         list[str],
         typer.Option(help="Beside the recipe's. Default: what the processor is fast at."),
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
+    backend: Annotated[
+        list[str], typer.Option(help="Beside the recipe's. Default: what is installed.")
+    ] = [],  # noqa: B006
     workers: Annotated[list[int], typer.Option(help="Default: 1, 2, 4, … cores.")] = [],  # noqa: B006
     images: Images = None,
     out: OutFolder = None,
     as_json: Json = False,
 ) -> None:
     """Try workers, batch sizes, delays and precisions; --for chooses the best and writes it."""
+    from handlers.backend import BACKENDS
+    from handlers.precision import PRECISIONS
     from marina.bench.sweep import Plan, write_back, write_report
     from marina.bench.sweep import sweep as sweep_run
     from marina.display import bench as display
@@ -235,7 +244,8 @@ def sweep(
         seconds=seconds,
         minutes=minutes,
         images=images,
-        precisions=checked_precisions(precision),
+        precisions=checked("--precision", precision, PRECISIONS),
+        backends=checked("--backend", backend, BACKENDS),
         workers=workers,
         limits=limits,
     )
@@ -256,19 +266,15 @@ def sweep(
             console.print(f"written to {file}; archive the run again to serve it so")
 
 
-def checked_precisions(given: list[str]) -> list[Any]:
-    """Check names of precisions.
+def checked(option: str, given: list[str], known: Sequence[str]) -> list[Any]:
+    """Check the values of an option that may be repeated.
 
     Raises:
-        BenchError: One of them is none.
+        BenchError: One of them is not known.
     """
-    from typing import get_args
-
-    from handlers.precision import Precision
     from marina.errors import BenchError
 
-    known = get_args(Precision)
     for name in given:
         if name not in known:
-            raise BenchError(f"--precision is one of {', '.join(known)}, not {name!r}")
+            raise BenchError(f"{option} is one of {', '.join(known)}, not {name!r}")
     return given

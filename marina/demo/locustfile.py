@@ -17,35 +17,49 @@ from geventhttpclient import HTTPClient
 from locust import events
 
 # What listens to Locust's events there does so here too.
-from marina.bench.locustfile import TIMEOUT_S, Answer, RestUser
+from marina.bench.locustfile import RestUser
+from marina.bench.wires import TIMEOUT_S, Answer, RestWire
+
+
+class DigitWire(RestWire):
+    """REST, each request under an id of its own.
+
+    Attributes:
+        last_id: Of the last request.
+    """
+
+    last_id = ""
+
+    def send(self, image: bytes) -> Answer:
+        """Send one image over the wire."""
+        self.last_id = uuid4().hex
+        self.headers["X-Request-Id"] = self.last_id
+        return super().send(image)
 
 
 class DigitUser(RestUser):
     """A client over REST; its images lie in folders that are named after their classes."""
 
-    def connect(self, options: Namespace) -> None:
+    wire = DigitWire
+    _wire: DigitWire
+
+    def on_start(self) -> None:
         """Open the connections, and read what each image shows."""
-        super().connect(options)
+        super().on_start()
+        options = self.environment.parsed_options or Namespace()
         # In the order of their classes each step of a rollout would see another few of them.
         self._images = tuple(random.sample(self._images, len(self._images)))
-        self._plain = self._headers
         files = Path(options.images).rglob("*.png")
         self._truths = {file.read_bytes(): file.parent.name for file in files}
         self._manager = HTTPClient.from_url(
             options.management, connection_timeout=TIMEOUT_S, network_timeout=TIMEOUT_S
         )
 
-    def send(self, image: bytes) -> Answer:
-        """Send one image over the wire, under an id of its own."""
-        self._id = uuid4().hex
-        self._headers = {**self._plain, "X-Request-Id": self._id}
-        return super().send(image)
-
     def ask(self, image: bytes, intended_s: float) -> Answer:
         """Send one image, then tell its true class; that is no part of its latency."""
         answer = super().ask(image, intended_s)
         if answer.status == 200:
-            told = urlencode({"request_id": self._id, "label": self._truths[image]})
+            told = urlencode({"request_id": self._wire.last_id, "label": self._truths[image]})
             self._manager.post(f"/feedback?{told}", body=b"").read()
         return answer
 

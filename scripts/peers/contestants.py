@@ -70,7 +70,10 @@ _PEERS: list[tuple[str, tuple[str, ...], Wire, int]] = [
     ("LitServe", ("{python}", "litserve_server.py", "{port}"), base64_json("/predict"), BATCH),
     (
         "mosec",
-        ("{python}", "mosec_server.py", "--port", "{port}", "--address", "127.0.0.1"),
+        (
+            "{python}", "mosec_server.py", "--port", "{port}", "--address", "127.0.0.1",
+            "--timeout", "120000",  # of a request in ms; its default is 3 s
+        ),
         raw("/inference"),
         BATCH,
     ),

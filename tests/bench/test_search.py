@@ -53,6 +53,23 @@ def test_it_finds_the_best_and_prunes() -> None:
     assert [point.setting for point in frontier(found.points)][-1] == best.setting
 
 
+def test_other_libraries_compute_the_best_setting() -> None:
+    tried: list[Setting] = []
+
+    def attempt(setting: Setting, times: int) -> Summary | None:
+        tried.append(setting)
+        found = summary(setting)
+        return replace(
+            found, throughput=found.throughput * (1.5 if "vino" in setting.backend else 1)
+        )
+
+    found = Search(attempt, [], lambda: False)
+    found.run(OWN, LAYOUTS, ("fp32", "bf16"), ("torchscript", "onnxruntime", "openvino"))
+    best = max(found.points, key=lambda point: point.rank)
+    assert best.setting == Setting(2, None, 8, 1, "bf16", "openvino")
+    assert all(setting.backend != "onnxruntime" for setting in tried)  # it has no bf16
+
+
 def test_a_limit_rules_out_what_is_faster() -> None:
     found, _ = search("p99=30ms")
     swept = Swept(OWN, found.points, "p99=30ms")
