@@ -44,7 +44,7 @@ def test_a_rolled_back_rollout_says_why(tmp_path: Path) -> None:
     said = Disagreement("r-1", ("<b>7</b>", 0.9), None)
     for name in ("kept.png", "notes.txt", "../outside.png"):
         driver.recorded.disagreed(said, 60.0, image=name)
-    for at in range(60, 60 + GALLERY):
+    for at in range(61, 61 + GALLERY):
         driver.recorded.disagreed(Disagreement("r-2", ("1", 0.5), ("2", 0.25)), at, image=None)
     write_report(log, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
