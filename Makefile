@@ -14,11 +14,11 @@ test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What takes minutes besides: 20 changes of a split under 10,000 requests, what a switch costs in time,
-# a candidate that dies, the demo
+# a candidate that dies, the demo, a bundle with all of its wheels
 test-full: install
 	MARINA_FULL=1 .venv/bin/python -m pytest \
 	  tests/serve/test_gateway_traffic.py tests/serve/test_rollout.py tests/serve/test_switch_cost.py \
-	  tests/e2e/test_demo_rollout.py $(ARGS)
+	  tests/e2e/test_demo_rollout.py tests/ship/test_bundle.py $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .

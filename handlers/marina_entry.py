@@ -4,6 +4,9 @@ A class that is only imported here would not count (list_classes_from_module in 
 """
 
 from handlers.image_classifier import ImageClassifier
+from handlers.log import log_in_lines
+
+log_in_lines()
 
 
 class MarinaImageClassifier(ImageClassifier):

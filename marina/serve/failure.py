@@ -52,7 +52,7 @@ class FailureWatch:
         if line.worker is None or self._model(line.worker) is None:
             return
         if line.source == "MODEL_LOG":
-            self._said[line.worker].append(line.text)
+            self._said[line.worker].extend(line.lines)
         elif line.source == "WorkerThread" and STOPPED.search(line.text):
             self._failed.setdefault(line.worker, time.monotonic())
 

@@ -2,7 +2,8 @@
 
 ``torchserve.log`` has a line of JSON for each event: ``time`` (UTC), ``level``, ``thread``,
 ``source``, ``message``, and ``exception`` where there is one. A message of a worker's may be JSON
-itself, such as the handler's line of each batch (`handlers.record`).
+itself, such as the handler's line of each batch (`handlers.record`), or an event of several lines
+(`handlers.log`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ ACCESS_LOG_FILE = "access.log"
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_SEVERAL_LINES = '{"event": "log"'
 
 # Of a worker, the DEBUG lines of WorkerThread tell when it takes and ends a batch, which draining
 # needs, and those of the jobs how long each request waited. WorkerLifeCycle would repeat each
@@ -121,7 +123,19 @@ class Line:
         """Give it for a person to read."""
         if not self.source:
             return self.whole
-        return f"{self.time} {self.level:<5} [{self.thread}] {self.source} - {self.text}"
+        text = "\n".join(self.lines)
+        return f"{self.time} {self.level:<5} [{self.thread}] {self.source} - {text}"
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the message; what a worker wrote as one line of JSON, taken apart."""
+        if not self.text.startswith(_SEVERAL_LINES):
+            return [self.text]
+        try:
+            event = json.loads(self.text)
+            return f"{event['message']}\n{event.get('exception', '')}".splitlines()
+        except (ValueError, KeyError):
+            return [self.text]
 
 
 class LogFollower(Generic[T]):

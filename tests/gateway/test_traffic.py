@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from marina.client.proto.inference_pb2 import PredictionResponse, PredictionsRequest
 from marina.errors import SplitError
+from marina.gateway.gateway import ENVOY_LOG_FILE
 from marina.gateway.kept_images import FOLDER, kept_image, sweep
 from tests.crowds import USERS
 
@@ -356,6 +357,15 @@ def test_a_split_that_envoy_refuses_changes_nothing(
     monkeypatch.undo()
     assert door.gateway.splits == good
     wait_until(lambda: door.rest().headers["x-marina-version"] == "2.0")
+    assert_envoy_warned(door.gateway.log.with_name(ENVOY_LOG_FILE))
+
+
+def assert_envoy_warned(log: Path) -> None:
+    """Its log, too, has a line of JSON for each event, with the keys of the others."""
+    wait_until(lambda: "missing )" in log.read_text())
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {"time", "level", "thread", "source", "message"} == set.union(*map(set, events))
+    assert any("missing )" in each["message"] for each in events if each["level"] == "warning")
 
 
 def test_a_damaged_file_of_splits(upstream: StubUpstream, tmp_path: Path) -> None:

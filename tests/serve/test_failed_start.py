@@ -52,6 +52,28 @@ def test_a_handler_that_raises(refused: Callable[..., ServeError]) -> None:
     assert lines[-2:] == ["ValueError: the weights are", "of another model"]
 
 
+def test_a_traceback_is_one_event_of_the_log(
+    refused: Callable[..., ServeError], tmp_path: Path
+) -> None:
+    """Of a handler that logs as Marina's own does; what a person is shown is as above."""
+    source = "from handlers.log import log_in_lines\nlog_in_lines()\nclass H:\n"
+    source += (
+        "    def initialize(self, c):\n        raise ValueError('the weights are\\nof another')\n"
+    )
+    error = refused(handler=source + "    def handle(self, d, c):\n        pass\n")
+    assert str(error) == "stub 1.0 does not start: ValueError: the weights are"
+    assert error.details.splitlines()[-2:] == ["ValueError: the weights are", "of another"]
+    events = map(json.loads, (tmp_path / "logs" / "torchserve.log").read_text().splitlines())
+    said = [event["message"] for event in events if event["source"] == "MODEL_LOG"]
+    tracebacks = [json.loads(text) for text in said if "weights" in text]
+    assert tracebacks
+    for traceback in tracebacks:
+        assert (traceback["level"], traceback["source"]) == ("ERROR", "root")
+        assert traceback["message"] == "Backend worker process died."
+        assert traceback["exception"].startswith("Traceback (most recent call last):\n")
+    assert not any(text.startswith(("Traceback", "  File")) for text in said)
+
+
 def test_a_handler_with_a_syntax_error(refused: Callable[..., ServeError]) -> None:
     error = refused(handler="class Handler:\n    def initialize(self, context:\n")
     assert str(error) == "stub 1.0 does not start: SyntaxError: '(' was never closed"

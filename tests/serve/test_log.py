@@ -38,6 +38,15 @@ def test_a_line_is_taken_apart() -> None:
     )
 
 
+def test_a_workers_event_of_several_lines_is_taken_apart() -> None:
+    several = {"event": "log", "message": "it died", "exception": "Traceback:\nValueError: a\nb"}
+    line = Line.parse(json.dumps({**EVENT, "message": json.dumps(several)}))
+    assert line.lines == ["it died", "Traceback:", "ValueError: a", "b"]
+    assert line.as_text().endswith(" - it died\nTraceback:\nValueError: a\nb")
+    for text in ("one", '{"event": "log", "message"', '{"event": "log"}'):
+        assert Line.parse(json.dumps({**EVENT, "message": text})).lines == [text]
+
+
 @pytest.mark.parametrize("whole", ["no event", "[]", "3", '{"message": "of another"}', '{"time'])
 def test_what_is_no_event_has_no_source(whole: str) -> None:
     line = Line.parse(whole)

@@ -1,7 +1,8 @@
 """A bundle is installed and serves without a network.
 
 It brings Marina's own wheel, built from a copy of the sources. Torch and the others are gigabytes:
-they are found where they are here, as on a host of which `--partial` says that it has them.
+they are found where they are here, as on a host of which `--partial` says that it has them. One
+test of `make test-full` brings them all.
 """
 
 from __future__ import annotations
@@ -76,10 +77,30 @@ def test_it_is_installed_and_serves(bundle: Path, tmp_path: Path) -> None:
     prefix = tmp_path / "marina"
     done = install(bundle, prefix)
     assert done.returncode == 0, done.stderr
+    add_heavy_packages(prefix / "venv")
+    assert_it_serves(prefix, tmp_path)
+
+
+@pytest.mark.skipif("MARINA_FULL" not in os.environ, reason="10 GB, 5 minutes: make test-full")
+def test_with_every_wheel(store: Path, tmp_path: Path) -> None:
+    """Downloaded as the lock has them; the host has Python, and nothing else."""
+    bundle, prefix = tmp_path / "bundle", tmp_path / "marina"
+    words = ["bundle", str(bundle), "--model-store", str(store)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert missing(bundle / "wheels") == []
+    installed = install(bundle, prefix)
+    assert installed.returncode == 0, installed.stderr
+    shutil.rmtree(bundle)
+    assert_it_serves(prefix, tmp_path)
+    shutil.rmtree(prefix)
+
+
+def assert_it_serves(prefix: Path, tmp_path: Path) -> None:
+    """Start what the systemd unit starts, ask it, and end it."""
     unit = (prefix / "config" / "marina.service").read_text()
     start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
     assert "@" not in unit
-    add_heavy_packages(prefix / "venv")
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
