@@ -6,7 +6,6 @@ Only the standard library is imported here: the recipe reads these names too.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, get_args
 
 from handlers.errors import BackendUnavailable
@@ -46,14 +45,6 @@ def unsupported(backend: Backend, precision: Precision) -> str:
         f"backend {backend} computes in {', '.join(SUPPORTED[backend])}, not in {precision}: "
         f"choose one of these, or backend {' or '.join(others)}"
     )
-
-
-def is_installed(backend: Backend) -> bool:
-    """Tell whether this environment has what a backend needs, without importing it.
-
-    Inductor's C++ compiler is looked for only where a model is exported.
-    """
-    return backend in ("torchscript", "inductor") or find_spec(backend) is not None
 
 
 def require(package: str) -> ModuleType:

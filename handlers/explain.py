@@ -24,27 +24,20 @@ _FOR, _AGAINST = (0.85, 0.0, 0.1), (0.0, 0.25, 0.9)  # red, blue
 _OPACITY = 0.6
 
 
-def occlude(pipeline: Pipeline, pixels: torch.Tensor, index: int, batch_size: int) -> torch.Tensor:
+def occlude(pipeline: Pipeline, pixels: torch.Tensor, index: int) -> torch.Tensor:
     """Tell by how much hiding a pixel lowers a class's logit, on the mean of the squares over it.
 
     Args:
         pipeline: The model with the way to it.
         pixels: One image (C, crop, crop), uint8.
         index: The class.
-        batch_size: Images in one forward pass.
 
     Returns:
         Shape (crop, crop), float32, on the CPU; positive where the image speaks for the class.
     """
     squares = _squares(pixels.shape[-1])
     hidden = [_hide(pixels, square, pipeline.spec.mean) for square in squares]
-    images = [pixels, *hidden]
-    logits = torch.cat(
-        [
-            pipeline.infer(pipeline.batch(images[start : start + batch_size]))[:, index].cpu()
-            for start in range(0, len(images), batch_size)
-        ]
-    )  # (1 + squares,)
+    logits = pipeline.predict([pixels, *hidden])[:, index].cpu()  # (1 + squares,)
     heat = torch.zeros(pixels.shape[1:])  # (crop, crop)
     covered = torch.zeros_like(heat)
     for (rows, columns), drop in zip(squares, logits[0] - logits[1:], strict=True):

@@ -1,7 +1,4 @@
-"""What a worker on a GPU has beside its model: graphs, copies that overlap, a decoder.
-
-None of it has run on a GPU yet: see docs/speed.md.
-"""
+"""What a worker on a GPU has beside its model: graphs, copies that overlap, a decoder."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from handlers.gpu_decode import INTERPOLATIONS, GpuDecoder
 from handlers.graphs import CudaRecorder, GraphModel
+from handlers.sizes import powers
 from handlers.transfer import Uploader
 
 if TYPE_CHECKING:
@@ -21,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Gpu(NamedTuple):
-    """The parts; None where the settings leave one out.
+    """The way of images to a GPU.
 
     Attributes:
         uploader: Copies images to it.
-        decoder: Decodes JPEGs on it.
+        decoder: Decodes JPEGs on it; None where the CPU decodes.
     """
 
     uploader: Uploader
@@ -33,7 +31,7 @@ class Gpu(NamedTuple):
 
 
 def equip(spec: ImageSpec, settings: Settings, device: torch.device, batch_size: int) -> Gpu | None:
-    """Give a GPU's parts; None for a CPU.
+    """Give the way to a GPU; None for a CPU.
 
     Only the fast mode decodes on it: the exact mode answers as Pillow decodes, to the bit.
     """
@@ -50,6 +48,5 @@ def with_graphs(
     device: torch.device,
     batch_size: int,
 ) -> GraphModel:
-    """Record a model in the powers of two up to the batch size, and in that."""
-    powers = {1 << exponent for exponent in range(batch_size.bit_length())}
-    return GraphModel(model, spec, device, sorted({batch_size, *powers}), CudaRecorder(device))
+    """Record a model in each batch size that `powers` gives."""
+    return GraphModel(model, spec, device, powers(batch_size), CudaRecorder(device))

@@ -83,7 +83,6 @@ class GraphModel:
         self._sizes = sorted(sizes)
         self._record = record
         self._graphs: dict[int, Graph] = {}
-        self._is_on = True
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Give the logits (N, classes) of pixels (N, C, crop, crop), uint8, on the device.
@@ -100,14 +99,14 @@ class GraphModel:
 
     def _graph(self, count: int) -> Graph | None:
         size = next((size for size in self._sizes if size >= count), None)
-        if size is None or not self._is_on:
+        if size is None:
             return None
         if size not in self._graphs:
             try:
                 self._graphs[size] = self._recorded(size)
             except RuntimeError as err:
                 logger.warning("batches run without graphs, since one cannot be recorded: %s", err)
-                self._is_on = False
+                self._sizes = []
                 self._graphs.clear()
                 return None
         return self._graphs[size]
@@ -119,7 +118,11 @@ class GraphModel:
 
 
 class CudaRecorder:
-    """Records on a GPU. All recordings share one pool of memory: they never run side by side."""
+    """Records on a GPU.
+
+    All recordings share one pool of memory: they never run side by side, and each one's logits
+    are copied out before the next one runs.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -7,46 +7,32 @@ others, and costs a worker seconds.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from handlers import answer
-from handlers.backend import FILES, KEEP_THREADS
-from handlers.background import Background
-from handlers.cores import usable_cores
 from handlers.device import choose_device
 from handlers.errors import ExplanationsOff, ImageError
 from handlers.explain import occlude, overlay
-from handlers.golden import Golden
-from handlers.gpu import equip, with_graphs
-from handlers.image_spec import ImageSpec
 from handlers.labels import read_labels
-from handlers.layout import Layout, lay_out
-from handlers.loading import load_backend
 from handlers.metrics import report
 from handlers.options import Options, read_options
 from handlers.parking import park
-from handlers.pipeline import Loaded, Pipeline, graph_sizes, rank
-from handlers.precision import processor_flags, slow_precision_warning
+from handlers.pipeline import Loaded, rank
 from handlers.record import BatchRecord
 from handlers.request import read_image, request_id
 from handlers.settings import Settings
+from handlers.startup import start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from handlers.context import Context, Item
-    from handlers.precision import Precision
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +70,22 @@ class ImageClassifier:
         self._settings = Settings.from_mapping(config.get("handler") or {})
         self._name, self._version = context.model_name, _version(context.manifest)
         self._labels = read_labels(folder / "index_to_name.json")
-        self._batch_size = max(1, context.system_properties["batch_size"] or 1)
-        device = choose_device(context.system_properties["gpu_id"])
-        layout = _lay_out(config, self._settings)
-        torch.set_num_threads(layout.threads)  # of the forward passes of this thread
-        step = _run if _starts_threads(device, self._settings) else Background().run
-        self._pipeline = step(
-            lambda: _pipeline(folder, config, self._settings, self._batch_size, device, layout)
+        batch_size = max(1, context.system_properties["batch_size"] or 1)
+        self._pipeline = start(
+            folder,
+            config,
+            self._settings,
+            choose_device(context.system_properties["gpu_id"]),
+            batch_size,
+            len(self._labels),
         )
-        step(lambda: self._pipeline.warm(self._settings.top_k))
-        step(lambda: self._prove(Golden.load(folder / "golden")))
-        self._pipeline.renew_threads()
         logger.info(
             "%s %s ready on %s after %.1f s: batches of 1 to %d warmed, golden images answered",
             self._name,
             self._version,
             self._pipeline.device,
             perf_counter() - started,
-            self._batch_size,
+            batch_size,
         )
 
     def handle(self, data: Sequence[Item], context: Context) -> list[bytes]:
@@ -197,7 +181,7 @@ class ImageClassifier:
     def _explain(self, request: Request, first: tuple[int, float]) -> bytes:
         pixels = request.loaded.pixels
         prediction = self._prediction(*first)
-        heat = occlude(self._pipeline, pixels, prediction.index, self._batch_size)
+        heat = occlude(self._pipeline, pixels, prediction.index)
         return answer.explanation(prediction, self._name, self._version, overlay(pixels, heat))
 
     def _form(self, row: Sequence[tuple[int, float]], options: Options) -> bytes:
@@ -206,97 +190,9 @@ class ImageClassifier:
             return answer.detailed(predictions, self._name, self._version)
         return answer.stock(predictions)
 
-    def _prove(self, golden: Golden) -> None:
-        """Replay the golden images through the whole path, and count the classes.
-
-        All of them in full batches, then some in each smaller size: those are other graphs.
-        """
-        loaded = self._pipeline.each(self._pipeline.load, [image.data for image in golden.images])
-        batch = self._pipeline.batch([image.pixels for image in loaded])
-        logits = self._pipeline.infer(batch)  # (images, classes)
-        golden.check(logits, self._pipeline.device.type)
-        for size in self._pipeline.sizes[1:]:
-            part = self._pipeline.infer(batch[:size])
-            golden.first(size).check(part, self._pipeline.device.type)
-        if self._pipeline.decodes_on_gpu:
-            self._prove_gpu_decoding(golden)
-        if logits.shape[1] != len(self._labels):
-            raise ValueError(
-                f"index_to_name.json names {len(self._labels)} classes, "
-                f"the model gives {logits.shape[1]}: archive the model again"
-            )
-
-    def _prove_gpu_decoding(self, golden: Golden) -> None:
-        """Decode on the CPU from now on, unless the GPU's pixels give the lab's classes."""
-        loaded = self._pipeline.load_all([image.data for image in golden.images])
-        pixels = [each.pixels for each in loaded if isinstance(each, Loaded)]
-        agreement = golden.agreement(self._pipeline.predict(pixels))
-        if agreement < 1:
-            logger.warning(
-                "decoded on the GPU, %.0f%% of the golden images keep their class: the CPU decodes",
-                100 * agreement,
-            )
-            self._pipeline.decode_on_cpu()
-
 
 def _join(loaded: Loaded | ImageError, options: Options) -> Request | ImageError:
     return loaded if isinstance(loaded, ImageError) else Request(loaded, options)
-
-
-def _run(work: Callable[[], T]) -> T:
-    return work()
-
-
-def _starts_threads(device: torch.device, settings: Settings) -> bool:
-    """Tell whether loading a model starts threads that then serve: a GPU's driver does, too."""
-    return device.type != "cpu" or settings.backend in KEEP_THREADS
-
-
-def _pipeline(
-    folder: Path,
-    config: Mapping[str, Any],
-    settings: Settings,
-    batch_size: int,
-    device: torch.device,
-    layout: Layout,
-) -> Pipeline:
-    spec = ImageSpec.from_mapping(config.get("image") or {})
-    _check_precision(settings.precision, device)
-    model = load_backend(
-        folder / FILES[settings.backend],
-        spec,
-        device,
-        backend=settings.backend,
-        precision=settings.precision,
-        fusion=settings.fusion,
-        threads=layout.threads,
-    )
-    if device.type == "cuda" and settings.graphs:
-        model = with_graphs(model, spec, device, batch_size)
-    gpu = equip(spec, settings, device, batch_size)
-    fused = settings.fusion and device.type == "cpu"
-    sizes = graph_sizes(batch_size, settings.precision, settings.backend, fused=fused)
-    return Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
-
-
-def _lay_out(config: Mapping[str, Any], settings: Settings) -> Layout:
-    # Without maxWorkers, a model-config.yaml makes TorchServe start one worker per core.
-    layout = lay_out(usable_cores(), config.get("maxWorkers"), settings.threads)
-    logger.info("%s; the host has %s", layout, os.cpu_count())
-    if layout.warning:
-        logger.warning(layout.warning)
-    return layout
-
-
-def _check_precision(precision: Precision, device: torch.device) -> None:
-    if device.type == "cpu":
-        if warning := slow_precision_warning(precision, processor_flags()):
-            logger.warning(warning)
-    elif precision == "int8":
-        raise ValueError(
-            "precision int8 runs on the CPU only: export with serve.precision=fp16 for a GPU, or "
-            "set number_of_gpu=0 in config.properties"
-        )
 
 
 def _version(manifest: Mapping[str, Any] | None) -> str:

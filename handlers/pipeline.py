@@ -16,14 +16,13 @@ from handlers.decode import decode
 from handlers.errors import ImageError
 from handlers.gpu_decode import suits
 from handlers.preprocess import pixels
+from handlers.sizes import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from handlers.backend import Backend
     from handlers.gpu import Gpu
     from handlers.image_spec import ImageLimits, ImageSpec
-    from handlers.precision import Precision
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -131,7 +130,7 @@ class Pipeline:
         """Make the model's input of images.
 
         Args:
-            images: Each of shape (C, crop, crop), uint8.
+            images: Of one batch, each of shape (C, crop, crop), uint8.
 
         Returns:
             Shape (N, C, crop, crop), uint8, on the device: the model itself makes floats of them,
@@ -142,23 +141,20 @@ class Pipeline:
         return torch.stack([image.to(self.device) for image in images])  # (N, C, H, W)
 
     def predict(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Run the model on loaded images: `batch` and `infer`, side by side on a GPU.
+        """Run the model on loaded images; a GPU computes some while others are copied to it.
 
         Args:
-            images: Each of shape (C, crop, crop), uint8.
+            images: Any number, each of shape (C, crop, crop), uint8.
 
         Returns:
             As `infer`.
         """
-        if self._gpu is None or len(images) < HALVED_FROM:
-            return self.infer(self.batch(images))
-        half = (len(images) + 1) // 2
+        most = self.sizes[0]
+        if self._gpu is not None and HALVED_FROM <= len(images) <= most:
+            most = (len(images) + 1) // 2
+        parts = [images[start : start + most] for start in range(0, len(images), most)]
         with torch.inference_mode():
-            first, second = (
-                self._run(self.batch(images[:half])),
-                self._run(self.batch(images[half:])),
-            )
-            return self._awaited(torch.cat([first, second]))
+            return self._awaited(torch.cat([self._run(self.batch(part)) for part in parts]))
 
     def infer(self, batch: torch.Tensor) -> torch.Tensor:
         """Run the model.
@@ -187,7 +183,7 @@ class Pipeline:
         blank = torch.zeros(spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (C, H, W)
         for size in self.sizes:
             for _ in range(WARM_UP_RUNS):
-                rank(self.infer(self.batch([blank] * size)), top_k)
+                rank(self.predict([blank] * size), top_k)
         release_memory()
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:
@@ -225,60 +221,12 @@ class Pipeline:
         return {i: Loaded(image, share_s, 0.0) for i, image in zip(chosen, decoded, strict=True)}
 
 
-def graph_sizes(
-    batch_size: int,
-    precision: Precision,
-    backend: Backend = "torchscript",
-    *,
-    fused: bool,
-) -> tuple[int, ...]:
-    """Choose the batch sizes to compile; a batch of another size is cut into these.
-
-    A graph that oneDNN fuses keeps a copy of the weights for each size. In fp32 that is the most
-    memory and two sizes do: an image alone takes 8% longer than one of eight. In half precision
-    the weights are read as long as they are computed with, so that mates count. The other
-    backends prepare each shape when it first comes, and lose a few percent to being cut.
-
-    Args:
-        batch_size: Most images of one batch.
-        precision: Of the model.
-        backend: That computes it.
-        fused: Whether oneDNN Graph fuses it.
-
-    Returns:
-        The largest first, down to 1.
-    """
-    if backend == "torchscript" and not fused:
-        return tuple(range(batch_size, 0, -1))
-    if backend == "torchscript" and precision == "fp32":
-        return tuple(sorted({batch_size, 1}, reverse=True))
-    powers = {1 << exponent for exponent in range(batch_size.bit_length())}
-    return tuple(sorted({batch_size, *powers}, reverse=True))
-
-
 def release_memory() -> None:
     """Give what loading and compiling left free back to the system, where the C library can."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
         if trim is not None:
             trim(0)
-
-
-def cut(count: int, sizes: Sequence[int]) -> list[int]:
-    """Cut a count into as few of the sizes as can be.
-
-    Args:
-        count: At least 1.
-        sizes: The largest first; the last is 1.
-
-    Returns:
-        Sizes that sum to ``count``: 7 is 4, 2 and 1.
-    """
-    parts = []
-    for size in sizes:
-        whole, count = divmod(count, size)
-        parts += [size] * whole
-    return parts
 
 
 def rank(logits: torch.Tensor, top_k: int) -> list[list[tuple[int, float]]]:

@@ -6,7 +6,7 @@ Pageable memory makes a copy wait for the CPU; pinned memory lets the GPU fetch 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 SLOTS = 2
 
 
-class Event(Protocol):
-    """Of a stream, such as ``torch.cuda.Event``."""
-
-    def synchronize(self) -> None:
-        """Wait for it."""
-
-
 class Slot(NamedTuple):
     """A buffer that takes its turn.
 
@@ -34,7 +27,7 @@ class Slot(NamedTuple):
     """
 
     pixels: torch.Tensor
-    copied: Event
+    copied: torch.cuda.Event
 
     def gather(self, images: Sequence[torch.Tensor]) -> torch.Tensor:
         """Put images (C, crop, crop) side by side, once the last copy out of here has ended.
@@ -61,10 +54,12 @@ class Uploader:
         shape = (most, spec.channels, spec.crop, spec.crop)
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        events = [torch.cuda.Event() for _ in range(SLOTS)]  # type: ignore[no-untyped-call]
         slots = [
-            (Slot(torch.empty(shape, dtype=torch.uint8, pin_memory=True), event), event)
-            for event in events
+            Slot(
+                torch.empty(shape, dtype=torch.uint8, pin_memory=True),
+                torch.cuda.Event(),  # type: ignore[no-untyped-call]
+            )
+            for _ in range(SLOTS)
         ]
         self._turn = itertools.cycle(slots)
 
@@ -77,12 +72,12 @@ class Uploader:
         Returns:
             Shape (N, C, crop, crop), uint8, on the device.
         """
-        slot, copied = next(self._turn)
+        slot = next(self._turn)
         gathered = slot.gather(images)
         with torch.cuda.stream(self._stream):
             pixels = gathered.to(self._device, non_blocking=True)
-            copied.record(self._stream)
+            slot.copied.record(self._stream)
         computing = torch.cuda.current_stream(self._device)
-        computing.wait_event(copied)
+        computing.wait_event(slot.copied)
         pixels.record_stream(computing)
         return pixels

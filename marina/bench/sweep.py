@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from handlers.backend import BACKENDS, is_installed
+from handlers.backend import BACKENDS
 from handlers.cores import usable_cores
 from handlers.precision import fast_precisions, processor_flags
 from marina.bench.generator import LoadGenerator
@@ -22,6 +22,7 @@ from marina.bench.measurement import measure
 from marina.bench.search import Point, Search, frontier
 from marina.bench.settings import Setting, Workshop, write_setting
 from marina.errors import MarinaError
+from marina.export.backends import can_export
 from marina.files import write_whole
 from marina.progress import console
 from marina.serve import ServeConfig, running
@@ -47,7 +48,8 @@ class Plan:
         images: See `marina.bench.images.find_images`.
         precisions: To try beside the recipe's own; none at all tries those that the processor has
             instructions for.
-        backends: To try beside the recipe's own; none at all tries those that are installed.
+        backends: To try beside the recipe's own; none at all tries those that can be
+            exported here.
         workers: To try; none at all tries 1, 2, 4, … up to the cores.
         limits: What must be kept, see `marina.bench.limits.read_limits`.
     """
@@ -138,7 +140,7 @@ def sweep(run: Run, plan: Plan) -> Swept:
         search = Search(bench.attempt, limits, is_over=lambda: time.monotonic() > deadline)
         tried = plan.precisions or fast_precisions(processor_flags())
         precisions = list(dict.fromkeys([own.precision, *tried]))
-        backends = plan.backends or [each for each in BACKENDS if is_installed(each)]
+        backends = plan.backends or [each for each in BACKENDS if can_export(each)]
         backends = list(dict.fromkeys([own.backend, *backends]))
         search.run(own, _layouts(plan.workers), precisions, backends)
     found.points = search.points

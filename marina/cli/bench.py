@@ -221,14 +221,15 @@ def sweep(
         typer.Option(help="Beside the recipe's. Default: what the processor is fast at."),
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
     backend: Annotated[
-        list[str], typer.Option(help="Beside the recipe's. Default: what is installed.")
+        list[str],
+        typer.Option(help="Beside the recipe's. Default: what can be exported here."),
     ] = [],  # noqa: B006
     workers: Annotated[list[int], typer.Option(help="Default: 1, 2, 4, … cores.")] = [],  # noqa: B006
     images: Images = None,
     out: OutFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Try workers, batch sizes, delays and precisions; --for chooses the best and writes it."""
+    """Try what serve: may say, batch sizes to backends; --for chooses the best and writes it."""
     from handlers.backend import BACKENDS
     from handlers.precision import PRECISIONS
     from marina.bench.sweep import Plan, write_back, write_report

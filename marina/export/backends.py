@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from marina.export.program import BATCH, first_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from handlers.backend import Backend
     from marina.recipe import Recipe
     from marina.train.run import Run
 
@@ -61,6 +63,22 @@ def save(network: nn.Module, run: Run, file: Path) -> None:
     onnx.save(pixels, blank, run, file)
     if recipe.serve.precision == "int8":
         _quantize(file, recipe)
+
+
+def can_export(backend: Backend) -> bool:
+    """Tell whether this environment has what an export for a backend needs."""
+    if backend == "torchscript":
+        return True
+    if backend != "inductor":
+        return find_spec(backend) is not None
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
 
 
 class _HalfModel(nn.Module):

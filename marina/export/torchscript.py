@@ -17,7 +17,8 @@ from handlers.cores import usable_cores
 from handlers.errors import BackendUnavailable
 from handlers.layout import lay_out
 from handlers.loading import load_backend
-from handlers.pipeline import Pipeline, graph_sizes
+from handlers.pipeline import Pipeline
+from handlers.sizes import graph_sizes
 from marina.errors import ExportError, ParityError
 from marina.export import backends
 from marina.export.golden import chosen, write_golden

@@ -23,7 +23,7 @@ from statistics import median
 import psutil
 from contestants import PRECISIONS, REPO, Contestant, contestants
 from preparation import archive_all, bodies, unpack
-from run import load_for, say, served, wait_until_ready
+from serving import load_for, say, served, wait_until_ready
 
 from handlers.cores import usable_cores
 from marina.bench.ceiling import try_way

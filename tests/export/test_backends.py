@@ -23,6 +23,7 @@ from handlers.image_classifier import ImageClassifier
 from marina.archive.archive import archive
 from marina.archive.store import ModelStore
 from marina.errors import ExportError, RecipeError
+from marina.export.backends import can_export
 from marina.export.format import Format
 from marina.export.torchscript import export, is_exported
 from marina.export.writers import export as export_format
@@ -171,6 +172,16 @@ def test_inductor_without_a_compiler_says_so(
     with pytest.raises(ExportError, match=r"needs a C\+\+ compiler where the model is exported"):
         export(run)
     assert not run.model.exists()
+
+
+def test_what_is_missing_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, sys.executable))
+    assert can_export("torchscript")
+    assert can_export("inductor")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    assert not can_export("inductor")
+    monkeypatch.setattr("marina.export.backends.find_spec", lambda _: None)
+    assert not can_export("onnxruntime")
 
 
 def test_machine_code_for_another_machine_is_refused() -> None:

@@ -26,9 +26,9 @@ def network() -> torch.nn.Module:
     ).eval()
 
 
-@pytest.fixture
-def pipeline(network: torch.nn.Module) -> Pipeline:
-    return Pipeline(PixelModel(network, SPEC), SPEC, ImageLimits(), torch.device("cpu"), 1)
+def explained(network: torch.nn.Module, sizes: tuple[int, ...]) -> Pipeline:
+    model = PixelModel(network, SPEC)
+    return Pipeline(model, SPEC, ImageLimits(), torch.device("cpu"), 1, sizes)
 
 
 @pytest.fixture
@@ -37,9 +37,7 @@ def pixels() -> torch.Tensor:
     return torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def test_occlusion_is_captums(
-    network: torch.nn.Module, pipeline: Pipeline, pixels: torch.Tensor
-) -> None:
+def test_occlusion_is_captums(network: torch.nn.Module, pixels: torch.Tensor) -> None:
     from captum.attr import Occlusion
 
     fill = torch.tensor([round(value * 255) for value in SPEC.mean], dtype=torch.uint8)
@@ -51,12 +49,12 @@ def test_occlusion_is_captums(
         normalize(blank[None], SPEC),
         target=2,
     )
-    ours = occlude(pipeline, pixels, 2, batch_size=8)
+    ours = occlude(explained(network, (8, 1)), pixels, 2)
     torch.testing.assert_close(ours, theirs[0, 0].float(), atol=1e-4, rtol=1e-4)
 
 
-def test_the_batch_size_does_not_matter(pipeline: Pipeline, pixels: torch.Tensor) -> None:
-    one, many = (occlude(pipeline, pixels, 0, size) for size in (1, 64))
+def test_the_batch_size_does_not_matter(network: torch.nn.Module, pixels: torch.Tensor) -> None:
+    one, many = (occlude(explained(network, sizes), pixels, 0) for sizes in ((1,), (64, 1)))
     torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-5)
 
 
@@ -67,7 +65,7 @@ def test_every_pixel_is_covered(side: int) -> None:
         lambda images: images.flatten(1).sum(1, keepdim=True),
         spec, ImageLimits(), torch.device("cpu"), 1,
     )  # fmt: skip
-    heat = occlude(pipeline, torch.full((1, side, side), 200, dtype=torch.uint8), 0, 8)
+    heat = occlude(pipeline, torch.full((1, side, side), 200, dtype=torch.uint8), 0)
     assert heat.shape == (side, side)
     assert bool((heat > 0).all())  # every bright pixel adds to the sum
 

@@ -266,13 +266,14 @@ def test_a_fault_of_the_model_is_not_hidden(folder: Path, monkeypatch: pytest.Mo
 
 
 class Decoder:
-    """In a GPU's place; ``off_by`` is added to its pixels."""
+    """In a GPU's place; ``off_by`` is added to the pixels of the last image."""
 
     def __init__(self, off_by: int) -> None:
         self.off_by = off_by
 
     def load(self, files: list[bytes]) -> list[torch.Tensor]:
-        return [load_pixels(file, SPEC) + self.off_by for file in files]
+        *images, last = (load_pixels(file, SPEC) for file in files)
+        return [*images, last + self.off_by]
 
 
 class Uploader:
@@ -282,16 +283,21 @@ class Uploader:
 
 @pytest.mark.parametrize(("off_by", "is_kept"), [(0, True), (128, False)])
 def test_a_gpu_decodes_only_if_the_golden_images_keep_their_classes(
-    folder: Path,
+    tmp_path: Path,
     off_by: int,
     is_kept: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    folder = stage(tmp_path)
+    golden_file = folder / "golden" / "golden.json"
+    golden = json.loads(golden_file.read_text())
+    golden["images"] *= 2
+    golden_file.write_text(json.dumps(golden))
     gpu = Gpu(Uploader(), Decoder(off_by))  # type: ignore[arg-type]
-    monkeypatch.setattr("handlers.image_classifier.equip", lambda *_: gpu)
+    monkeypatch.setattr("handlers.startup.equip", lambda *_: gpu)
     monkeypatch.setattr("handlers.pipeline.suits", lambda *_: True)  # the golden image is a PNG
     worker = Worker(folder)
     assert worker.handler._pipeline.decodes_on_gpu == is_kept
-    assert ("0% of the golden images keep their class: the CPU decodes" in caplog.text) != is_kept
+    assert ("50% of the golden images keep their class: the CPU decodes" in caplog.text) != is_kept
     assert worker.ask(GOOD["PNG"])[0][0] == 200

@@ -11,8 +11,9 @@ from torch import nn
 
 from handlers.image_spec import ImageLimits, ImageSpec
 from handlers.model import load_model
-from handlers.pipeline import Pipeline, cut, graph_sizes
+from handlers.pipeline import Pipeline
 from handlers.preprocess import normalize
+from handlers.sizes import cut, graph_sizes
 
 SPEC = ImageSpec(20, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DEVICES = [pytest.param("cpu")]
