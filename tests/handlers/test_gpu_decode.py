@@ -137,6 +137,23 @@ def test_damage_is_told_of_the_image_that_has_it(device: str) -> None:
     assert isinstance(loaded[1], ImageError)
 
 
+class Refusing:
+    """A decoder that meets damage, which it does not tell from the others."""
+
+    def load(self, files: Sequence[bytes]) -> list[torch.Tensor]:
+        raise RuntimeError("nvjpegDecode failed")
+
+
+def test_what_the_gpu_cannot_decode_the_cpu_decodes(caplog: pytest.LogCaptureFixture) -> None:
+    gpu = Gpu(CpuUploader(4), Refusing())  # type: ignore[arg-type]
+    refused = Pipeline(lambda x: x, SPEC, LIMITS, torch.device("cpu"), 1, (4, 1), gpu)
+    loaded = refused.load_all([JPEG, NOISE])
+    for file, each in zip([JPEG, NOISE], loaded, strict=True):
+        assert isinstance(each, Loaded)
+        assert torch.equal(each.pixels, load_pixels(file, SPEC))
+    assert "the GPU cannot decode one of 2 JPEGs: nvjpegDecode failed" in caplog.text
+
+
 def test_large_batches_go_in_two_halves() -> None:
     whole = pipeline("cpu")
     assert whole._gpu is not None
