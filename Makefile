@@ -4,7 +4,7 @@ SHELL := /bin/sh
 UV := $(shell command -v uv || echo .venv/bin/uv)
 PYTHON ?= python3
 
-.PHONY: demo test test-full lint format fuzz faults soak image clean install
+.PHONY: demo test test-full test-gpu lint format fuzz faults soak image clean install
 
 demo: install
 	.venv/bin/marina demo $(ARGS)
@@ -24,6 +24,10 @@ lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# What needs CUDA.
+test-gpu: install
+	.venv/bin/python -m pytest -m gpu $(ARGS)
 
 format: install
 	.venv/bin/ruff check --fix .

@@ -38,7 +38,7 @@ def ui(
         ManagementClient(management, token=token) as manager,
     ):
         try:
-            page = PageServer(client, port, manager)
+            page = PageServer(client, port, manager, token)
         except OSError as err:
             raise ServeError(
                 f"cannot listen on port {port} ({err.strerror}): choose another --port"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -24,16 +25,17 @@ def monitor(sample: Sample, url: str) -> RenderableType:
     """
     ready = "[green]ready[/]" if sample.is_ready else "[red]not ready[/]"
     head = Text.from_markup(
-        f"{escape(url)}  {ready}  {sample.requests_per_s:.1f} requests/s  "
-        f"errors {_errors(sample.errors_per_s)}  restarts {sample.restarts}  "
-        f"repairs {sample.repairs}  over {sample.seconds:.0f} s"
+        f"{escape(url)}  {ready}  restarts {sample.restarts}  repairs {sample.repairs}\n"
+        f"{sample.requests_per_s:.1f} requests/s  errors/s {_errors(sample.errors_per_s)}  "
+        f"over {sample.seconds:.0f} s, latency at the {sample.clock}\n"
     )
-    table = Table("model", "version", "share")
-    for column in (
-        "requests/s", f"p50 ({sample.clock})", "p99", "queue", "workers", "busy", "batch",
-    ):  # fmt: skip
-        table.add_column(column, justify="right")
-    table.add_column("errors/s")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)  # 80 characters are enough
+    table.add_column("model", overflow="fold")
+    for column in ("version", "share"):
+        table.add_column(column, no_wrap=True)
+    for column in ("req/s", "p50 ms", "p99 ms", "queue", "workers", "busy", "batch"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("errors/s", overflow="fold")
     for version in sample.versions:
         table.add_row(*_row(version))
     return Group(head, table)
@@ -59,7 +61,7 @@ def _row(version: Version) -> list[str]:
 
 
 def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f} ms"
+    return "" if value is None else f"{value:.1f}"
 
 
 def _errors(by_kind: dict[str, float]) -> str:

@@ -4,6 +4,8 @@
 -- An image has one answer, so a call of StreamPredictions becomes one of Predictions: on the wire they
 -- are the same. TorchServe's own streams end the worker of a handler that sends no part of its answer
 -- before the rest (a NullPointerException in WorkerThread, 0.12.0).
+-- A message with a group, which none of TorchServe's has, goes no further: its protobuf reads groups
+-- in a map's entry by recursion without an end (CVE-2024-7254).
 -- TorchServe hands no header of gRPC's to a handler, so the request's id becomes a field of its
 -- input.
 
@@ -19,9 +21,13 @@ local COMPRESSED = "compressed messages are not accepted: send it without grpc-e
 local EXPLAIN = "explain"
 local EXPLANATIONS_ARE_OFF = "explanations are off: serve with --explanations"
 
-local function unimplemented(handle, why)
+local NO_MESSAGE = "expected a PredictionsRequest in protobuf, without groups"
+
+local UNIMPLEMENTED, INVALID_ARGUMENT = "12", "3"
+
+local function refuse(handle, status, why)
   handle:respond({ [":status"] = "200", ["content-type"] = "application/grpc",
-    ["grpc-status"] = "12", ["grpc-accept-encoding"] = "identity" }, why)
+    ["grpc-status"] = status, ["grpc-accept-encoding"] = "identity" }, why)
 end
 
 function envoy_on_request(handle)
@@ -33,19 +39,23 @@ function envoy_on_request(handle)
   if body == nil then return end
   local text = body:getBytes(0, body:length())
   if text:byte(1) ~= 0 then
-    unimplemented(handle, COMPRESSED)
+    refuse(handle, UNIMPLEMENTED, COMPRESSED)
+    return
+  end
+  local field = read_message(text, INPUT)
+  if field == nil then
+    refuse(handle, INVALID_ARGUMENT, NO_MESSAGE)
     return
   end
   if not EXPLANATIONS and map_value(text, INPUT, EXPLAIN) then
-    unimplemented(handle, EXPLANATIONS_ARE_OFF)
+    refuse(handle, UNIMPLEMENTED, EXPLANATIONS_ARE_OFF)
     return
   end
-  local field = read_message(text)
   local id = handle:headers():get(ID_NAME)
-  if field and id then
+  if id then
     body:setBytes(with_field(text, INPUT, map_entry(ID_NAME, id:sub(1, LONGEST_ID))))
   end
-  local model = field and field(MODEL_NAME) or ""
+  local model = field(MODEL_NAME)
   if not model:match("^%w[%w_.-]*$") then return end
   local version = field(MODEL_VERSION)
   local metadata = handle:streamInfo():dynamicMetadata()

@@ -40,7 +40,7 @@ end
 local function each_text(text, at, last, visit)
   while at <= last do
     local key, start = varint(text, at)
-    if key == nil then return false end
+    if key == nil or key >= 4294967296 then return false end -- Java reads its last 32 bits alone
     local stop, content = field_end(text, start, key % 8)
     if stop == nil or stop > last + 1 then return false end
     if content ~= nil then visit(math.floor(key / 8), content, stop - 1) end
@@ -49,14 +49,17 @@ local function each_text(text, at, last, visit)
   return true
 end
 
--- The texts of a message's fields by number; of one that comes twice the last holds. Nil if it is
--- no protobuf.
-local function read_message(text)
-  local found = {}
+-- The texts of a message's fields by number; of one that comes twice the last holds. Nil if it, or
+-- an entry of the map of that number, is no protobuf or holds a group.
+local function read_message(text, map)
+  local found, entries_are_whole = {}, true
   local is_whole = each_text(text, FIRST, #text, function(number, from, to)
     found[number] = { from, to }
+    if number == map and not each_text(text, from, to, function() end) then
+      entries_are_whole = false
+    end
   end)
-  if not is_whole then return nil end
+  if not (is_whole and entries_are_whole) then return nil end
   return function(number)
     local place = found[number]
     return place and text:sub(place[1], place[2]) or ""

@@ -30,6 +30,7 @@ from marina.httpd import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from marina.client import Client
     from marina.client.management import ManagementClient
@@ -56,15 +57,23 @@ class PageServer(HttpServer):
         client: Of the server whose models are tried, with the option ``management``.
         port: Where to listen; 0 takes a free one.
         manager: Tells how the server's traffic is split.
+        token_file: The ``key_file.json`` that requests to copy shall name; None if there is none.
 
     Raises:
         OSError: The port is taken.
     """
 
-    def __init__(self, client: Client, port: int, manager: ManagementClient):
+    def __init__(
+        self,
+        client: Client,
+        port: int,
+        manager: ManagementClient,
+        token_file: Path | None = None,
+    ):
         super().__init__(("127.0.0.1", port), _Page)
         self.client = client
         self.manager = manager
+        self.token_file = token_file
 
     @property
     def url(self) -> str:
@@ -83,7 +92,7 @@ class _Page(BaseHTTPRequestHandler):
             name, kind = PAGE[path]
             self._send(200, (files("marina.ui") / "page" / name).read_bytes(), kind)
         elif path == "/api/status":
-            self._answer(lambda: _status(self.server.client, self.server.manager))
+            self._answer(lambda: _status(self.server))
         else:
             self._refuse(ModelNotFound(f"nothing is at {path}"))
 
@@ -149,18 +158,19 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _status(client: Client, manager: ManagementClient) -> dict[str, Any]:
-    readiness = client.ready()
-    found = sorted(client.models(), key=attrgetter("name", "version"))
+def _status(server: PageServer) -> dict[str, Any]:
+    readiness = server.client.ready()
+    found = sorted(server.client.models(), key=attrgetter("name", "version"))
     return {
-        "url": client.url,
+        "url": server.client.url,
+        "token_file": server.token_file and str(server.token_file),
         "ready": readiness.is_ready,
         "reason": readiness.reason,
         "models": [
             {"name": name, "versions": [asdict(version) for version in versions]}
             for name, versions in groupby(found, key=attrgetter("name"))
         ],
-        "splits": _splits(manager),
+        "splits": _splits(server.manager),
     }
 
 

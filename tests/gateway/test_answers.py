@@ -23,6 +23,7 @@ from marina.errors import (
     ServeError,
     TooLarge,
 )
+from marina.gateway.routes import SERVICE
 
 from .conftest import LIMITS, Door, free_ports, open_door, wait_until
 from .stub_upstream import StubUpstream
@@ -115,6 +116,42 @@ def test_a_request_that_was_sent_is_never_sent_again(door: Door) -> None:
     assert error_of(answer) == (503, "UpstreamUnavailableException")
     assert answer.headers["retry-after"] == "1"
     assert [seen.body for seen in door.upstream.seen] == [b"hang up"]
+
+
+def _field(number: int, data: bytes) -> bytes:
+    assert len(data) < 128
+    return bytes([number * 8 + 2, len(data)]) + data
+
+
+GROUP = bytes([3 * 8 + 3, 3 * 8 + 4])
+LONG_KEY = bytes([0x9B, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01])  # 32 bits of it: GROUP's
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_let_through"),
+    [
+        (b"", True),
+        (_field(3, _field(1, b"key") + _field(2, GROUP)), True),  # a value may be any bytes
+        (_field(3, _field(1, b"key") + GROUP), False),
+        (_field(3, _field(1, b"key") + LONG_KEY + GROUP[1:]), False),
+        (GROUP, False),
+        (b"\x12\x7f", False),
+    ],
+    ids=["plain", "in-a-value", "in-an-entry", "long-key", "at-the-top", "cut-off"],
+)
+def test_a_message_with_a_group_goes_no_further(
+    door: Door, rest: bytes, is_let_through: bool
+) -> None:
+    """Java's protobuf would read nested ones until its stack is full (CVE-2024-7254)."""
+    message = PredictionsRequest(model_name="m", input={"data": b"x"}).SerializeToString() + rest
+    call = door.channel.unary_unary(f"{SERVICE}/Predictions")
+    if is_let_through:
+        call(message, timeout=60)
+    else:
+        with pytest.raises(grpc.RpcError, match="in protobuf, without groups") as caught:
+            call(message, timeout=60)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert bool(door.upstream.seen) is is_let_through
 
 
 def test_a_request_keeps_its_id(door: Door) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from marina.client.proto.inference_pb2 import PredictionsRequest
+
 REPO = Path(__file__).parents[2]
 LISTS = REPO / "docker" / "model-server"
 JARS = yaml.safe_load((LISTS / "jars.yaml").read_text())
@@ -55,6 +57,15 @@ def test_each_flaw_has_a_reviewed_reason(flaw: dict[str, Any]) -> None:
     assert flaw["state"] in {"not_affected", "in_triage", "exploitable"}
     assert (flaw["state"] == "not_affected") == ("justification" in flaw)
     assert flaw.get("justification") != "code_not_reachable" or flaw["unused"]
+
+
+def test_no_message_that_passes_the_gateway_embeds_one() -> None:
+    """So that none can embed one many times, which CVE-2022-3171 needs."""
+    fields = PredictionsRequest.DESCRIPTOR.fields
+    assert {field.name for field in fields if field.message_type} == {"input"}
+    entry = PredictionsRequest.DESCRIPTOR.fields_by_name["input"].message_type
+    assert entry.GetOptions().map_entry
+    assert not any(field.message_type for field in entry.fields)
 
 
 def test_another_jar_asks_for_another_review(script: ModuleType) -> None:

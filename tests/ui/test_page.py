@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,6 +149,8 @@ def test_the_keyboard_chooses_and_explains(page: Page) -> None:
     heatmap = answer.locator(".heatmap")
     expect(heatmap).to_be_visible()
     assert page.evaluate("document.querySelector('.heatmap').naturalWidth") > 0
+    expect(answer.locator(".legend")).to_contain_text("Red speaks for")
+    expect(answer.locator(".explanation")).to_be_focused()  # the keyboard goes on from there
 
 
 @in_a_browser
@@ -195,6 +201,30 @@ def test_the_request_is_copied(page: Page) -> None:
     copied = page.evaluate("navigator.clipboard.readText()")
     assert 'client.predict("digit.png", model="resnet")' in copied
     compile(copied, "page", "exec")
+
+
+@in_a_browser
+def test_a_copied_request_shows_the_token(page: Page, site: PageServer, tmp_path: Path) -> None:
+    """The shell and Python take the file's name as it is, and give what is in it."""
+    keys = tmp_path / "keys of today's.json"
+    shutil.copyfile(DIGIT, tmp_path / "digit.png")
+    keys.write_text(json.dumps({"inference": {"key": "secret", "expiration time": "never"}}))
+    site.token_file = keys
+    try:
+        page.reload()
+        expect(page.locator("#model")).to_have_value("resnet")
+        drop(page, "digit.png", DIGIT.read_bytes())
+        curl, python = (page.locator(f"#{name}").inner_text() for name in ("curl", "python"))
+    finally:
+        site.token_file = None
+    command = f"curl() {{ printf '%s\\n' \"$@\"; }}; {curl}"
+    path = f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"
+    said = subprocess.check_output(["sh", "-c", command], text=True, env={"PATH": path})
+    assert "Authorization: Bearer secret" in said.splitlines()
+    run = subprocess.run(
+        [sys.executable, "-c", python], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ function show(file) {
   preview.src = URL.createObjectURL(file);
   preview.alt = file.name;
   preview.hidden = false;
-  $("#about").textContent = `${file.name}, ${(file.size / 1024).toFixed(1)} KB`;
+  const size = file.size < 1024 ? `${file.size} bytes` : `${(file.size / 1024).toFixed(1)} KB`;
+  $("#about").textContent = `${file.name}, ${size}`;
   classify();
 }
 
@@ -98,12 +99,14 @@ function card(version) {
     event.target.disabled = true;
     try {
       const answer = await ask(`/api/explain/${path}`, image);
-      const heatmap = $(".heatmap", article);
+      const explanation = $(".explanation", article);
+      const heatmap = $(".heatmap", explanation);
       heatmap.src = `data:image/png;base64,${answer.heatmap}`;
-      heatmap.alt = `Red speaks for ${answer.label}, blue against it`;
+      $(".legend", explanation).textContent = `Red speaks for ${answer.label}, blue against it.`;
       await heatmap.decode();
-      heatmap.hidden = false;
+      explanation.hidden = false;
       event.target.hidden = true;
+      if (document.activeElement === document.body) explanation.focus(); // the button had it
     } catch (error) {
       event.target.disabled = false;
       fail(error);
@@ -125,13 +128,20 @@ function row({ label, probability }) {
   return item;
 }
 
+// As a word of the shell.
+const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+
 function showRequests(model) {
-  const quoted = `'${image.name.replaceAll("'", String.raw`'\''`)}'`;
-  $("#curl").textContent = `curl -X POST -T ${quoted} ${status.url}/predictions/${encodeURIComponent(model.name)}`;
+  const file = status.token_file; // null: the server asks for no token, or the page was given none
+  const path = `${status.url}/predictions/${encodeURIComponent(model.name)}`;
+  const header = file ? ` -H "Authorization: Bearer $(marina token --token-file ${quoted(file)})"` : "";
+  $("#curl").textContent = `curl -X POST${header} -T ${quoted(image.name)} ${path}`;
+  const token = file ? `, token=Path(${JSON.stringify(file)})` : "";
   $("#python").textContent = [
+    ...(file ? ["from pathlib import Path", ""] : []),
     "from marina.client import Client",
     "",
-    `with Client(${JSON.stringify(status.url)}) as client:`,
+    `with Client(${JSON.stringify(status.url)}${token}) as client:`,
     `    best = client.predict(${JSON.stringify(image.name)}, model=${JSON.stringify(model.name)})[0]`,
     "    print(best.label, best.probability)",
   ].join("\n");
