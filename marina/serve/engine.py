@@ -63,7 +63,7 @@ class Engine:
         self.config = config.torchserve()
         self.activity = Activity()
         self.keys: KeyFile | None = None
-        self.management = Management(self.config.management_url)
+        self.management = Management(self.config.management_url, self.config.grpc_management_target)
         self._public = config
         self._log_dir = log_dir
         self._on_line = on_line
@@ -290,7 +290,8 @@ class Engine:
         self.management.close()
         keys = self.keys
         token = (lambda: keys.read("management").token) if keys else (lambda: None)
-        self.management = Management(self.config.management_url, token)
+        config = self.config
+        self.management = Management(config.management_url, config.grpc_management_target, token)
 
     def _wait_for_management(self, check: Callable[[], None]) -> None:
         deadline = time.monotonic() + self.config.start_timeout_s

@@ -8,12 +8,21 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import grpc
 import httpx
 
+from marina.client.proto.management_pb2 import (
+    ListModelsRequest,
+    RegisterModelRequest,
+    UnregisterModelRequest,
+)
+from marina.client.proto.management_pb2_grpc import ManagementAPIsServiceStub
 from marina.errors import ServeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from google.protobuf.message import Message
 
 _TIMEOUT_S = 5.0
 _CHANGE_TIMEOUT_S = 60.0  # unpacking a large archive takes a while
@@ -55,22 +64,31 @@ class Refused(ServeError):
 class Management:
     """A connection to the management API of a TorchServe on this machine.
 
+    What takes TorchServe long, to unpack an archive and to end workers, it is told over gRPC. Over
+    REST it would do it in a thread that answers clients too, and keep those of its connections
+    waiting meanwhile.
+
     Args:
         url: Of the API.
+        grpc_target: Of the API, as ``host:port``.
         token: Gives the token of the moment; None where none is wanted.
     """
 
-    def __init__(self, url: str, token: Callable[[], str | None] = lambda: None):
+    def __init__(self, url: str, grpc_target: str, token: Callable[[], str | None] = lambda: None):
         self._token = token
         # A proxy does not reach this machine's loopback.
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
+        options = [("grpc.enable_http_proxy", 0), ("grpc.initial_reconnect_backoff_ms", 100)]
+        self._channel = grpc.insecure_channel(grpc_target, options)
+        self._stub = ManagementAPIsServiceStub(self._channel)
 
     @property
     def answers(self) -> bool:
         """Whether it answers at all."""
         try:
+            self._ask(self._stub.ListModels, ListModelsRequest(limit=1), _TIMEOUT_S)
             return self._call("GET", "/models").is_success
-        except (httpx.HTTPError, ServeError):  # it has not written its tokens yet
+        except (grpc.RpcError, httpx.HTTPError, ServeError):  # it has not written its tokens yet
             return False
 
     def conditions(self, name: str) -> list[Condition]:
@@ -87,16 +105,14 @@ class Management:
         Raises:
             Refused: TorchServe does not take it.
         """
-        self._change(
-            "POST",
-            "/models",
+        request = RegisterModelRequest(
             url=file,
             model_name=name,
             batch_size=batch_size,
             max_batch_delay=max_batch_delay_ms,
             initial_workers=1,
-            synchronous="false",
         )
+        self._change_at_length(self._stub.RegisterModel, request)
 
     def scale(self, name: str, version: str, workers: int) -> None:
         """Set the number of workers, who start and stop afterwards.
@@ -169,11 +185,13 @@ class Management:
         Raises:
             Refused: TorchServe does not do it.
         """
-        self._change("DELETE", f"/models/{quote(name)}/{quote(version)}")
+        request = UnregisterModelRequest(model_name=name, model_version=version)
+        self._change_at_length(self._stub.UnregisterModel, request)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.close()
+        self._channel.close()
 
     def _describe(self, path: str) -> list[dict[str, Any]]:
         try:
@@ -190,6 +208,13 @@ class Management:
         if not response.is_success:
             raise Refused(_message(response), details=response.text)
 
+    def _change_at_length(self, method: Callable[..., Message], request: Message) -> None:
+        try:
+            self._ask(method, request, _CHANGE_TIMEOUT_S)
+        except grpc.RpcError as err:
+            message, _, details = err.details().partition("\n")
+            raise Refused(message, details=details) from err
+
     def _call(
         self,
         method: str,
@@ -197,9 +222,15 @@ class Management:
         query: dict[str, str | int] | None = None,
         timeout_s: float = _TIMEOUT_S,
     ) -> httpx.Response:
-        token = self._token()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = dict(self._authorization())
         return self._client.request(method, path, params=query, headers=headers, timeout=timeout_s)
+
+    def _ask(self, method: Callable[..., Message], request: Message, timeout_s: float) -> None:
+        method(request, metadata=self._authorization(), timeout=timeout_s)
+
+    def _authorization(self) -> list[tuple[str, str]]:
+        token = self._token()
+        return [("authorization", f"Bearer {token}")] if token else []
 
 
 def _message(response: httpx.Response) -> str:
