@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -50,5 +52,19 @@ class Background:
 
 def step_back() -> None:
     """Lower the priority of the thread at hand."""
-    thread = threading.get_native_id()
+    _lower(threading.get_native_id())
+
+
+def send_back(process: int) -> None:
+    """Lower the priority of a process that serves no more: to free its memory takes a core, too.
+
+    Args:
+        process: Its id; that of none any more does no harm.
+    """
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            _lower(int(thread.name))
+
+
+def _lower(thread: int) -> None:
     os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from handlers.background import send_back
 from marina.errors import ServeError
 from marina.serve.activity import Activity
 from marina.serve.drain import QUIET_S, drain
@@ -219,6 +220,8 @@ class Engine:
 
     def unload(self, served: Served) -> None:
         """Unregister a version, and remove what TorchServe left of it."""
+        for worker in self.management.ready_workers(served.name, served.version, after=0):
+            send_back(worker)
         with contextlib.suppress(Refused):  # it is not there any more
             self.management.unregister(served.name, served.version)
         file = self._files.pop(served, None)

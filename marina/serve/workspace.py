@@ -13,6 +13,8 @@ import os
 import re
 import shutil
 import tempfile
+import zipfile
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 import psutil
 
+from handlers.background import Background
 from marina.errors import ServeError
 from marina.serve.config import ServeConfig, render
 from marina.serve.keys import FILE as KEY_FILE
@@ -46,8 +49,8 @@ class Workspace:
 
     Attributes:
         folder: The folder itself, and TorchServe's working directory.
-        store: For the archives; TorchServe's model store.
-        temporary: Where TorchServe unpacks archives and puts its workers' sockets.
+        store: For the unpacked archives; TorchServe's model store.
+        temporary: Where TorchServe links to archives and puts its workers' sockets.
         config: For ``config.properties``.
         log4j2: For ``log4j2.xml``.
         metrics: For ``metrics.yaml``.
@@ -110,21 +113,31 @@ class Workspace:
         self.log4j2.write_text(render_log4j2(log_dir), encoding="utf-8")
 
     def admit(self, model: Served) -> str:
-        """Put an archive into the store.
+        """Unpack a checked archive into the store.
+
+        TorchServe would do it, too, but at the cost of those who are served meanwhile.
 
         Returns:
-            Its name there; no two are the same.
+            Its folder's name there; no two are the same.
+
+        Raises:
+            ServeError: It cannot be read, or the disk is full.
         """
-        name = _UNSAFE.sub("_", f"{next(self._numbers)}-{model.name}-{model.version}.mar")
-        (self.store / name).symlink_to(model.file.resolve())
+        name = _UNSAFE.sub("_", f"{next(self._numbers)}-{model.name}-{model.version}")
+        try:
+            with zipfile.ZipFile(model.file) as archive:
+                Background().run(lambda: archive.extractall(self.store / name))
+        except (OSError, zipfile.BadZipFile, zlib.error) as err:
+            self.dismiss(name)
+            raise ServeError(f"cannot unpack {model.file}: {err}") from err
         return name
 
     def dismiss(self, name: str) -> None:
         """Take an archive out of the store."""
-        (self.store / name).unlink(missing_ok=True)
+        shutil.rmtree(self.store / name, ignore_errors=True)
 
     def unpacked(self) -> set[Path]:
-        """List what TorchServe has unpacked of archives, and what it left of refused ones."""
+        """List TorchServe's links to archives, and what it left of refused ones."""
         return set((self.temporary / "models").glob("*"))
 
     def remove(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
-from handlers.background import NICE, Background
+from handlers.background import NICE, Background, send_back
 from handlers.image_spec import ImageLimits, ImageSpec
 from handlers.pipeline import Pipeline
 
@@ -38,6 +40,21 @@ def test_work_that_took_too_long_goes_on_as_any_other() -> None:
 def test_an_error_comes_through() -> None:
     with pytest.raises(ZeroDivisionError):
         Background().run(lambda: 1 / 0)
+
+
+def test_a_process_that_goes_steps_back_with_all_its_threads() -> None:
+    waits = "import threading; threading.Thread(target=input).start(); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", waits], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        send_back(process.pid)
+        threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+        seen = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+        process.kill()
+    assert seen == [min(niceness() + NICE, 19)] * 2
+    send_back(process.pid)  # it is there no more
 
 
 def test_images_are_decoded_in_threads_of_those_who_serve() -> None:

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from marina.errors import ServeError
+from marina.serve.served import Served
 from marina.serve.workspace import PREFIX, Workspace, sweep
+from tests.serve.archives import make_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,3 +86,26 @@ def test_a_path_too_long_for_a_socket(temporary: Path, monkeypatch: pytest.Monke
     with pytest.raises(ServeError, match="too long a path for the workers' sockets: set TMPDIR"):
         Workspace.create()
     assert list(long.iterdir()) == []
+
+
+def test_an_archive_comes_and_goes_unpacked(temporary: Path) -> None:
+    model = Served.read(make_archive(temporary))
+    workspace = Workspace.create()
+    first, second = workspace.admit(model), workspace.admit(model)
+    assert first != second
+    assert (workspace.store / first / "MAR-INF" / "MANIFEST.json").is_file()
+    workspace.dismiss(first)
+    assert [folder.name for folder in workspace.store.iterdir()] == [second]
+    workspace.remove()
+
+
+def test_nothing_is_left_of_an_archive_that_cannot_be_unpacked(temporary: Path) -> None:
+    model = Served.read(make_archive(temporary))
+    raw = model.file.read_bytes()
+    half = len(raw) // 2
+    model.file.write_bytes(raw[:half] + bytes(100) + raw[half + 100 :])
+    workspace = Workspace.create()
+    with pytest.raises(ServeError, match=r"cannot unpack .*stub"):
+        workspace.admit(model)
+    assert list(workspace.store.iterdir()) == []
+    workspace.remove()
