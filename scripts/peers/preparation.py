@@ -15,8 +15,7 @@ from marina.bench.images import photographs
 
 # What the servers of Marina's own are set to; see `marina bench sweep`.
 SERVE = {"workers": usable_cores(), "batch_size": 8, "max_batch_delay_ms": 1}
-# Under 3.11 nvidia-pytriton's first handshake, of 1 s, ran out on a busy machine.
-PYTHONS = {"triton": "3.12"}
+PYTHON = "3.11"  # that the requirements were resolved for
 
 
 def install(environment: str, work: Path) -> None:
@@ -29,7 +28,7 @@ def install(environment: str, work: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin")
     uv = uv or shutil.which("uv") or "uv"
-    _run(uv, "venv", "-q", "--python", PYTHONS.get(environment, "3.11"), str(folder))
+    _run(uv, "venv", "-q", "--python", PYTHON, str(folder))
     python = str(folder / "bin" / "python")
     _run(
         uv, "pip", "install", "-q", "--python", python,

@@ -198,7 +198,8 @@ def _configurations() -> str:
         "where it can batch, as its documentation says (`scripts/peers/servers`). `natural` is "
         "Pillow, torchvision's transforms and the TorchScript file; `ours` is the handler of our "
         "archive, precision fp32. TorchServe is stock: `default` is its image_classifier and its "
-        "own settings, `tuned` a worker per core with one thread each and batches of 4.\n"
+        "own settings, `tuned` a worker per core with one thread each and batches of 4. Triton's "
+        "tensors go through sockets, not shared memory: see `servers/triton_server.py`.\n"
     )
 
 

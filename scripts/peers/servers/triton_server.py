@@ -3,6 +3,7 @@
 python triton_server.py PORT
 """
 
+import os
 import sys
 
 import numpy as np
@@ -26,6 +27,9 @@ def instance():
 
 def main() -> None:
     """Serve until a signal comes."""
+    # Tensors through sockets, not through shared memory: nvidia-pytriton 0.7 embeds a Python 3.11
+    # whose locks lack what the standard library of 3.11.7 asks of them, and its store cannot start.
+    os.environ["PYTRITON_NO_TENSORSTORE"] = "1"
     port = int(sys.argv[1])
     config = TritonConfig(
         http_address="127.0.0.1", http_port=port, grpc_port=port + 1, metrics_port=port + 2
