@@ -42,7 +42,7 @@ def scale_between_batches(
         management: Of the TorchServe.
         folder: What `handlers.parking.VARIABLE` names.
         served: The version.
-        workers: The number.
+        workers: The number; 0 of a version that has been drained.
         timeout_s: How long those that go may take to end what they hold.
         becomes_quiet: Waits until no request to the version is in sight, for as long at most; tells
             whether that came. It is asked where the handler knows nothing of parking.
@@ -55,7 +55,8 @@ def scale_between_batches(
         ServeError: TorchServe does not do it, or a worker does not end what it holds.
     """
     name, version = served.name, served.version
-    excess = management.ready_workers(name, version, after=workers)
+    # A drained version holds nothing, and a DESCRIBE would wait for a worker that never comes.
+    excess = management.ready_workers(name, version, after=workers) if workers else set()
     ask = partial(management.describe_by_worker, name, version, 2 * timeout_s)
     is_safe = not excess
     with ExitStack() as until_scaled:

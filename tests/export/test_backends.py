@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -164,22 +165,29 @@ def test_without_its_package_export_and_worker_say_what_to_install(
     assert not run.model.exists()
 
 
-def test_inductor_without_a_compiler_says_so(
-    quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+def compiler(name: str) -> AbstractContextManager[None]:
+    """Have torch look for one compiler only."""
+    from torch._inductor import config
+
+    return config.patch({"cpp.cxx": (None, name)})
+
+
+def test_inductor_without_a_compiler_says_so(quick_run: Run, tmp_path: Path) -> None:
     run = run_on(quick_run, tmp_path / "run", "inductor")
-    with pytest.raises(ExportError, match=r"needs a C\+\+ compiler where the model is exported"):
+    with (
+        compiler("no-such-compiler"),
+        pytest.raises(ExportError, match=r"needs a C\+\+ compiler where the model is exported"),
+    ):
         export(run)
     assert not run.model.exists()
 
 
 def test_what_is_missing_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, sys.executable))
     assert can_export("torchscript")
-    assert can_export("inductor")
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    assert not can_export("inductor")
+    with compiler(sys.executable):
+        assert can_export("inductor")
+    with compiler("no-such-compiler"):
+        assert not can_export("inductor")
     monkeypatch.setattr("marina.export.backends.find_spec", lambda _: None)
     assert not can_export("onnxruntime")
 
