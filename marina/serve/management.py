@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _TIMEOUT_S = 5.0
-_CHANGE_TIMEOUT_S = 60.0  # unpacking a large archive takes a while
+_CHANGE_TIMEOUT_S = 60.0  # ending the workers of a version takes a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Refused(ServeError):
 class Management:
     """A connection to the management API of a TorchServe on this machine.
 
-    What takes TorchServe long, to unpack an archive and to end workers, it is told over gRPC. Over
-    REST it would do it in a thread that answers clients too, and keep those of its connections
+    To register a model and to end its workers takes TorchServe long, so it is told that over gRPC.
+    Over REST it would do it in a thread that answers clients too, and keep those of its connections
     waiting meanwhile.
 
     Args:
