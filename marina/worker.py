@@ -2,10 +2,10 @@
 
     marina-worker …/ts/model_service_worker.py --sock-type unix …
 
-Importing torch is most of what a small model's worker does before it serves. It is done here in a
-thread of low priority, and TorchServe's own program finds it done. Any other program runs as it is.
-Marina is not imported any further: what a worker imports before its archive's own modules, would
-hide them.
+Importing torch is most of what a small model's worker does before it serves. That and whatever else
+TorchServe's own program imports is done here in a thread of low priority, and the program finds it
+done. Any other program runs as it is. Marina is not imported any further: what a worker imports
+before its archive's own modules, would hide them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import runpy
 import sys
 import threading
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 NICE = 10  # as in `handlers.background`, which says why
@@ -28,16 +27,17 @@ def main() -> None:
     if program.name != "model_service_worker.py":
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
     sys.path[0] = str(program.parent)  # as Python does with the program that it is given
-    if find_spec("numpy"):
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         import_module("numpy")  # starts threads, which serve
-    thread = threading.Thread(target=_import_torch)
+    thread = threading.Thread(target=_import)
     thread.start()
     thread.join()
     runpy.run_path(str(program), run_name="__main__")
 
 
-def _import_torch() -> None:
+def _import() -> None:
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
-    import_module("torch")
+    for name in ("numpy", "torch", "ts.model_service_worker"):
+        import_module(name)

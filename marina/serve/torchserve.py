@@ -122,7 +122,8 @@ def _environment(workspace: Workspace) -> dict[str, str]:
     own = {"TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking), COUNTS_BATCHES: "1"}
     # A worker's threads would spin for each other at the end of every layer, on cores that others
     # need to get there: docs/speed.md has what that costs on a machine that is not idle.
-    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **own}
+    # And numpy's OpenBLAS would start a thread per core in each, before it is asked for anything.
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", **kept, **own}
 
 
 def _is_reason(line: str) -> bool:

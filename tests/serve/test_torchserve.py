@@ -12,8 +12,14 @@ from marina.serve.torchserve import _environment
 WORKSPACE = SimpleNamespace(temporary=Path("/t"), parking=Path("/p"))
 
 
-def test_workers_threads_wait_without_spinning_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert _environment(WORKSPACE)["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert _environment(WORKSPACE)["OMP_WAIT_POLICY"] == "ACTIVE"
+@pytest.mark.parametrize(
+    ("name", "ours", "given"),
+    [("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"), ("OPENBLAS_NUM_THREADS", "1", "4")],
+)
+def test_workers_threads_leave_the_cores_alone_unless_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, ours: str, given: str
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    assert _environment(WORKSPACE)[name] == ours
+    monkeypatch.setenv(name, given)
+    assert _environment(WORKSPACE)[name] == given

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -23,8 +24,11 @@ def niceness():
 WORKER = """
 print(json.dumps({
     "name": __name__, "argv": sys.argv, "path": sys.path[0], "nice": niceness(),
-    "torch": sys.modules["torch"].nice if "torch" in sys.modules else None,
-    "numpy": sys.modules["numpy"].nice if "numpy" in sys.modules else None,
+    "imported": {
+        each: sys.modules[each].nice
+        for each in ("numpy", "torch", "ts.model_service_worker")
+        if each in sys.modules
+    },
 }))
 """
 
@@ -35,16 +39,18 @@ def folder(tmp_path: Path) -> Path:
     for name in ("torch", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"{SAYS}\nnice = niceness()\n")
     (tmp_path / "ts").mkdir()
+    (tmp_path / "ts" / "__init__.py").touch()
+    tells_or_notes = f"if __name__ == '__main__':{indent(WORKER, '    ')}else: nice = niceness()\n"
     for name in ("model_service_worker", "metric_collector"):
-        (tmp_path / "ts" / f"{name}.py").write_text(SAYS + WORKER)
+        (tmp_path / "ts" / f"{name}.py").write_text(SAYS + tells_or_notes)
     return tmp_path
 
 
-def told(folder: Path, name: str) -> dict[str, Any]:
+def told(folder: Path, name: str, blas_threads: str = "1") -> dict[str, Any]:
     program = folder / "ts" / f"{name}.py"
     done = subprocess.run(
         [PROGRAM, program, "--sock-type", "unix"],
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(folder), "OPENBLAS_NUM_THREADS": blas_threads},
         capture_output=True,
         check=True,
     )
@@ -55,14 +61,20 @@ def told(folder: Path, name: str) -> dict[str, Any]:
     return said
 
 
-def test_torch_is_imported_aside_and_what_serves_keeps_its_priority(folder: Path) -> None:
+def test_imports_are_aside_and_what_serves_keeps_its_priority(folder: Path) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
+    aside = min(own + NICE, 19)
     said = told(folder, "model_service_worker")
     assert said["nice"] == own
-    assert said["torch"] == min(own + NICE, 19)
-    assert said["numpy"] == own  # its threads serve
+    assert said["imported"] == dict.fromkeys(("numpy", "torch", "ts.model_service_worker"), aside)
+
+
+def test_numpy_is_not_imported_aside_when_it_starts_threads_that_serve(folder: Path) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    imported = told(folder, "model_service_worker", blas_threads="2")["imported"]
+    assert imported["numpy"] == own
+    assert imported["torch"] == min(own + NICE, 19)
 
 
 def test_another_program_runs_as_it_is(folder: Path) -> None:
-    said = told(folder, "metric_collector")
-    assert (said["torch"], said["numpy"]) == (None, None)
+    assert told(folder, "metric_collector")["imported"] == {}
