@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from marina.archive.version import precedence
 from marina.errors import OperationRefused, ServeError
-from marina.serve.policy import LATEST, checked_policy, kept
+from marina.serve.policy import LATEST, checked_policy, highest, kept
 from marina.serve.roster import Roster
 from marina.serve.state import VersionState, as_wanted
 
@@ -173,13 +173,7 @@ class Fleet(Roster):
         served = self.served(name, version)
         if not (last and len(self.state.models[name].versions) == 1):
             self._refuse_default(name, version, "answers whoever names no version")
-        try:
-            self._drain(served, tell)
-            self._commit(self._settled(self.state.without_version(name, version), name, tell))
-            self._engine.unload(served)
-        finally:
-            self.leaving.discard((name, version))
-        tell(f"{served} is unregistered")
+        self._retire(served, lambda state: self._settled(state, name, tell), tell)
 
     def switch(self, name: str, version: str, tell: Tell) -> None:
         """Put a version in the place of the default, which is unregistered.
@@ -210,14 +204,30 @@ class Fleet(Roster):
     def set_policy(self, name: str, policy: str, tell: Tell) -> None:
         """Say which versions of a model are kept, see `marina.serve.policy`.
 
+        With `latest`, the highest version becomes the default.
+
         Raises:
-            ServeError: There is no such model or policy, or a version that would go gets requests.
+            ServeError: There is no such model or policy, or a version that would go gets requests;
+                the policy is as before.
         """
         if name not in self.state.models:
             raise self._not_served(name)
-        self._commit(self.state.with_policy(name, checked_policy(policy)))
-        self._prune(name, tell)
-        tell(f"{name}: policy {self.state.models[name].policy}")
+        policy, model = checked_policy(policy), self.state.models[name]
+        if policy == LATEST and model.default != highest(model.versions):
+            self.set_default(name, highest(model.versions), tell)
+        self._prune(name, policy, tell)
+        self._commit(self.state.with_policy(name, policy))
+        tell(f"{name}: policy {policy}")
+
+    def _retire(self, served: Served, settled: Callable[[State], State], tell: Tell) -> None:
+        name, version = served.name, served.version
+        try:
+            self._drain(served, tell)
+            self._commit(settled(self.state.without_version(name, version)))
+            self._engine.unload(served)
+        finally:
+            self.leaving.discard((name, version))
+        tell(f"{served} is unregistered")
 
     def _replace(self, old: Served, new: Served, wanted: VersionState, tell: Tell) -> None:
         """Make the new version the default and unregister the old, or put all back."""
@@ -278,15 +288,15 @@ class Fleet(Roster):
         model = self.state.models[name]
         if model.policy == LATEST and precedence(registered) > precedence(model.default):
             self.set_default(name, registered, tell)
-        self._prune(name, tell)
+        self._prune(name, model.policy, tell)
 
-    def _prune(self, name: str, tell: Tell) -> None:
-        """Unregister what the policy does not keep."""
+    def _prune(self, name: str, policy: str, tell: Tell) -> None:
+        """Unregister what a policy does not keep."""
         model = self.state.models[name]
-        keep = kept(model.policy, model.versions, model.default)
+        keep = kept(policy, model.versions, model.default)
         for version in sorted(model.versions, key=precedence):
             if version not in keep:
-                self.unregister(name, version, tell)
+                self._retire(self.served(name, version), lambda state: state, tell)
 
     def _is_vain(self) -> bool:
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -83,9 +84,8 @@ class _Service:
 
     def _answer(self, operation: Operation, request: Any, context: Any) -> str:
         shown = dict(context.invocation_metadata()).get("authorization")
-        if not self._reception.admits(shown):
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "expected the management token")
-        status, document = self._reception.answer(_call(operation, request, self.defaults))
+        call = _call(operation, request, self.defaults)
+        status, document = self._reception.answer(call, shown)
         if status < 400:
             return json.dumps(document)
         details = str(document.get("details", "")).encode()

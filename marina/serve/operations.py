@@ -51,6 +51,7 @@ class Operations:
         self.last: Report | None = None
         self._on_event = on_event
         self._turn = threading.Lock()
+        self._keeper = ""
 
     @property
     def is_busy(self) -> bool:
@@ -73,7 +74,7 @@ class Operations:
             MarinaError: It failed, with its own error.
         """
         if not self._turn.acquire(blocking=False):
-            busy = self.last.title if self.last else "the server's own repair"
+            busy = self.last.title if self.last else self._keeper
             raise OperationRefused(f"{busy} is under way: try again when it is done")
         self.last = Report(title, "running")
         failure: list[MarinaError] = []
@@ -87,10 +88,14 @@ class Operations:
         return self.last
 
     @contextmanager
-    def kept_out(self) -> Iterator[None]:
-        """Let no operation run during a block; one that runs is waited for."""
+    def kept_out(self, keeper: str) -> Iterator[None]:
+        """Let no operation run during a block; one that runs is waited for.
+
+        Args:
+            keeper: What the block does, for those who are refused meanwhile.
+        """
         with self._turn:
-            self.last = None
+            self.last, self._keeper = None, keeper
             yield
 
     def _work(self, title: str, work: Callable[[Tell], None], failure: list[MarinaError]) -> None:

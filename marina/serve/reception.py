@@ -64,27 +64,50 @@ class Reception:
         self._front = front
         self._log_dir = log_dir
 
-    def admits(self, authorization: str | None) -> bool:
-        """Tell whether an ``Authorization`` header opens the management side."""
-        keys = self._engine.keys
-        return keys is None or keys.admits("management", authorization)
+    def answer(self, call: Call, authorization: str | None) -> Answer:
+        """Answer a call: an HTTP status, and what becomes JSON.
 
-    def answer(self, call: Call) -> Answer:
-        """Answer a call: an HTTP status, and what becomes JSON."""
+        Args:
+            call: What is asked.
+            authorization: The ``Authorization`` header; a probe of readiness needs none.
+        """
         try:
             if call.operation is Operation.READY:
                 return self._ready(call)
-            if call.operation is Operation.LIST:
-                return self._list()
-            if call.operation is Operation.DESCRIBE:
-                return 200, self._describe(call.model, call.version)
-            if call.operation is Operation.FEEDBACK:
-                return 200, add_feedback(self._log_dir, call.arguments)
-            if call.operation in _SPLITS:
-                return 200, self._split(call)
-            return self._run(call)
+            return self._refusal(authorization) or self._answer(call)
         except MarinaError as err:
             return error_answer(err)
+
+    def _refusal(self, authorization: str | None) -> Answer | None:
+        """Refuse whoever does not show the token; None is no refusal."""
+        keys = self._engine.keys
+        if not self._engine.config.tokens:
+            return None
+        try:
+            admitted = keys is not None and keys.admits("management", authorization)
+        except ServeError:
+            keys = None
+        if keys is None:
+            return _not_ready("the server starts, and has no tokens yet: GET /ready tells when")
+        if admitted:
+            return None
+        return 401, {
+            "code": 401,
+            "type": "InvalidKeyException",
+            "message": "expected the management token, as `Authorization: Bearer TOKEN`: "
+            "`marina token --management` prints it",
+        }
+
+    def _answer(self, call: Call) -> Answer:
+        if call.operation is Operation.LIST:
+            return self._list()
+        if call.operation is Operation.DESCRIBE:
+            return 200, self._describe(call.model, call.version)
+        if call.operation is Operation.FEEDBACK:
+            return 200, add_feedback(self._log_dir, call.arguments)
+        if call.operation in _SPLITS:
+            return 200, self._split(call)
+        return self._run(call)
 
     def _ready(self, call: Call) -> Answer:
         """Tell whether all is ready; of a version, whether it has a worker that takes requests."""
@@ -94,8 +117,7 @@ class Reception:
             problems = self._health.problems()
         if not problems:
             return 200, {"status": "ready"}
-        message = "; ".join(problems)
-        return 503, {"code": 503, "type": "NotReadyException", "message": message}
+        return _not_ready("; ".join(problems))
 
     def _list(self) -> Answer:
         models = [
@@ -212,6 +234,10 @@ def error_answer(err: MarinaError) -> Answer:
     body = {"code": status, "type": type(err).__name__, "message": str(err)}
     details = str(getattr(err, "details", ""))
     return status, {**body, "details": details} if details else body
+
+
+def _not_ready(message: str) -> Answer:
+    return 503, {"code": 503, "type": "NotReadyException", "message": message}
 
 
 def _status(err: MarinaError) -> int:

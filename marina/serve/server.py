@@ -142,16 +142,19 @@ class Server:
         if self._front is not None:
             self._front.check_splits()
         self._cleanup.callback(self._engine.close)
-        self._listen()
-        self._cleanup.callback(self._meters.stop)
-        self._meters.start(self._engine, self._fleet, self._health, self._supervisor, self._front)
-        self._engine.start(self._interruption.check)
-        self._show_tokens()
-        self._fleet.load_all(self._interruption.check, self._on_event)
-        if self._front is not None:
-            self._cleanup.callback(self._front.stop)
-            self._front.start(self._interruption.check)
-        self._fleet.keep()
+        with self._operations.kept_out("the server's start"):
+            self._listen()
+            self._cleanup.callback(self._meters.stop)
+            self._meters.start(
+                self._engine, self._fleet, self._health, self._supervisor, self._front
+            )
+            self._engine.start(self._interruption.check)
+            self._show_tokens()
+            self._fleet.load_all(self._interruption.check, self._on_event)
+            if self._front is not None:
+                self._cleanup.callback(self._front.stop)
+                self._front.start(self._interruption.check)
+            self._fleet.keep()
         self._is_ready = True
         self._set_phase("ready")
         self._health.start()

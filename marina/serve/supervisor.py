@@ -14,7 +14,7 @@ the tokens near their end               they are renewed
 ======================================  =======================================================
 
 More repairs than `MOST_REPAIRS` within `REPAIRS_WINDOW_S` end the server: what breaks so often
-needs a person.
+needs a person. A restart that fails is tried again, and counted again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from marina.errors import ServeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from marina.serve.engine import Engine
     from marina.serve.fleet import Fleet
@@ -122,24 +122,37 @@ class Supervisor:
             front.check()
         except ServeError as err:
             self._count("gateway", str(err))
-        front.restart(self._check)
-        self._on_event("the gateway is back, with its splits")
+        with self._tried("the gateway"):
+            front.restart(self._check)
+            self._on_event("the gateway is back, with its splits")
 
     def _restart(self) -> None:
         try:
             self._engine.check()
         except ServeError as err:
             self._count("torchserve", str(err))
-        with self._operations.kept_out():
+        with self._operations.kept_out("the restart of TorchServe"), self._tried("TorchServe"):
             self._health.phase = "restarting"
             self._health.forget()
-            self._engine.restart(self._check)
-            if self._front is not None:
-                self._front.follow()
-            self._fleet.load_all(self._check, self._on_event)
+            try:
+                self._engine.restart(self._check)
+                if self._front is not None:
+                    self._front.follow()
+                self._fleet.load_all(self._check, self._on_event)
+            except ServeError:
+                self._engine.kill()
+                raise
             self._heard_s = time.monotonic()
             self._health.phase = "ready"
-        self._on_event("TorchServe is back, with all that was served")
+            self._on_event("TorchServe is back, with all that was served")
+
+    @contextlib.contextmanager
+    def _tried(self, what: str) -> Iterator[None]:
+        """Try a repair; one that fails is found broken at the next look, and counted again."""
+        try:
+            yield
+        except ServeError as err:
+            self._on_event(f"{what} did not come back: {err}")
 
     def _revive(self, served: Served, state: VersionState) -> None:
         """Bring back workers that TorchServe has given up."""
@@ -154,7 +167,7 @@ class Supervisor:
         if not found or (found[0].ready and found[0].wanted == state.workers + dead):
             return
         self._count("workers", f"{served}: TorchServe has given up {dead} of its workers")
-        with self._operations.kept_out(), contextlib.suppress(ServeError):
+        with self._operations.kept_out(f"the repair of {served}"), contextlib.suppress(ServeError):
             if not found[0].ready:  # then they can be cleared away
                 self._engine.scale(served, 0)
                 time.sleep(_EVERY_S)  # the log tells that they are gone

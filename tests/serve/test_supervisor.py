@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
@@ -128,6 +128,24 @@ def test_a_killed_frontend_comes_back_with_what_was_served(server: Server) -> No
         assert set(load.ledger.statuses) <= {0, 200, 404, 500, 503, 507}
         assert described(manager) == before
         manager.set_default("stub", "2.0")
+
+
+def test_a_frontend_that_dies_as_it_comes_back_is_started_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervised(server, lambda: ready(server)[0] == 200)
+    load_all, repairs = server._fleet.load_all, server._supervisor.repairs["torchserve"]
+
+    def die(*arguments: Any) -> None:
+        monkeypatch.undo()
+        server._engine.kill()
+        load_all(*arguments)
+
+    monkeypatch.setattr(server._fleet, "load_all", die)
+    server._engine.kill()
+    supervised(server, lambda: ready(server)[0] == 200)
+    assert server._supervisor.repairs["torchserve"] == repairs + 2
+    assert len(pids(server, "1.0")) == 2
 
 
 def test_a_version_that_hangs_is_made_to_start_anew(server: Server) -> None:
