@@ -28,10 +28,9 @@ _WORKER = re.compile(r"^W-\d+-")
 # (ts/model_loader.py), and fails on that.
 _MASK = "No module named 'ts.torch_handler"
 
-# A message may have lines that are still to come, and what a worker says reaches the log through
-# a thread of its own, a little after its death does; on a busy machine, seconds after.
-_LAST_WORDS_S = 0.5
-_FIRST_WORDS_S = 3.0
+# What a worker says reaches the log through a thread of its own, a little after its death does, and
+# seconds after it on a busy machine. One that was killed says nothing.
+_LAST_WORDS_S = 3.0
 _LAST_LINES = 20
 
 
@@ -64,8 +63,8 @@ class FailureWatch:
                 worker's own first traceback.
         """
         for worker, since in list(self._failed.items()):
-            patience_s = _LAST_WORDS_S if first_traceback(self._said[worker]) else _FIRST_WORDS_S
-            if time.monotonic() - since > patience_s:
+            has_said_all = any(line.startswith(_WORKER_END) for line in self._said[worker])
+            if has_said_all or time.monotonic() - since > _LAST_WORDS_S:
                 raise self._dead_worker(worker)
 
     def traceback(self) -> str:

@@ -64,7 +64,7 @@ def write_report(
         if (cell := read_cell(work / "cells" / contestant.key / f"{size}-{count}"))
     }
     parts = [_head(everyone, users, cells), "![ratios](benchmarks.png)\n"]
-    parts += [_table(everyone, size, users, cells) for size in sizes]
+    parts += [_table(everyone, size, count, cells) for size in sizes for count in users]
     if failures:
         titles = {contestant.key: contestant.title for contestant in everyone}
         lines = [f"- {titles[key]}: {why}" for key, why in failures.items()]
@@ -150,25 +150,21 @@ def _pin(environment: str) -> str:
     return pinned.replace("==", " ")
 
 
-def _table(everyone: Sequence[Contestant], size: str, users: Sequence[int], cells: dict) -> str:
-    most = max(users)
-    heads = [f"/s @{count}" for count in users] + [f"p50 ms @{users[0]}"]
-    heads += [f"CPU ms @{count}" for count in users]
-    heads += [f"{p}: ×/s @{most}" for p in PRECISIONS] + [f"{p}: ×CPU @{most}" for p in PRECISIONS]
+def _table(everyone: Sequence[Contestant], size: str, users: int, cells: dict) -> str:
+    heads = ["/s", "p50 ms", "CPU ms"]
+    heads += [f"{p}: ×/s" for p in PRECISIONS] + [f"{p}: ×CPU" for p in PRECISIONS]
     lines = [
-        f"## {SIZES[size]}\n",
+        f"## {SIZES[size]}, {users} user{'s' * (users > 1)}\n",
         f"| server | pipeline | {' | '.join(heads)} |",
         "| --- | --- |" + " ---: |" * len(heads),
     ]
     for contestant in everyone:
-        own = [cells.get((contestant.key, size, count)) for count in users]
-        if not any(own):
+        cell = cells.get((contestant.key, size, users))
+        if cell is None:
             continue
-        columns = [f"{cell.throughput:.1f}" if cell else "–" for cell in own]
-        columns.append(f"{own[0].p50_ms:.1f}" if own[0] else "–")
-        columns += [f"{cell.cpu_ms:.1f}" if cell else "–" for cell in own]
+        columns = [f"{figure:.1f}" for figure in (cell.throughput, cell.p50_ms, cell.cpu_ms)]
         for cpu in (False, True):
-            columns += [_ratio_text(p, contestant, size, most, cells, cpu) for p in PRECISIONS]
+            columns += [_ratio_text(p, contestant, size, users, cells, cpu) for p in PRECISIONS]
         lines.append(f"| {contestant.name} | {contestant.pipeline} | {' | '.join(columns)} |")
     return "\n".join(lines) + "\n"
 

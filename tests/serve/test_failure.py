@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from marina.serve.failure import cause, first_traceback
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from marina.errors import ServeError
+from marina.serve.failure import FailureWatch, cause, first_traceback
+from marina.serve.log import Line
 
 HEAD = "Traceback (most recent call last):"
 FRAME = ['  File "x.py", line 1, in f', "    f()", "    ^^^"]
@@ -33,3 +40,21 @@ def test_but_not_where_torchserve_masks_a_failed_import() -> None:
 def test_a_handler_that_is_not_there_at_all() -> None:
     mask = "ModuleNotFoundError: No module named 'ts.torch_handler.entry'"
     assert cause([HEAD, *FRAME, mask]) == mask
+
+
+def test_a_traceback_is_heard_to_its_end() -> None:
+    """However long it takes to come: a busy machine's log lags."""
+    model: Any = SimpleNamespace(name="stub", version="1.0")
+    watch = FailureWatch([model])
+
+    def say(*lines: str) -> None:
+        for line in lines:
+            watch(Line("W-9000-stub_1.0-stdout", "MODEL_LOG", line, line))
+
+    say(HEAD, *FRAME)
+    stopped = "W-9000-stub_1.0 State change WORKER_ERROR -> WORKER_STOPPED"
+    watch(Line("W-9000-stub_1.0", "WorkerThread", stopped, stopped))
+    watch.check()
+    say("ValueError: b", "Backend worker process died.")
+    with pytest.raises(ServeError, match="ValueError: b"):
+        watch.check()

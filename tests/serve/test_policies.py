@@ -18,17 +18,17 @@ from .load import Load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from marina.serve import Server
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of three versions, the last of them the default."""
-    store = tmp_path / "store"
+    folder = tmp_path_factory.mktemp("policies")
+    store = folder / "store"
     for version in ("1.0", "2.0", "3.0"):
         put_into_store(store, version)
     config = replace(free_config(store), drain_timeout_s=4.0)
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         running(
             config,
             kept.models,
-            log_dir=tmp_path / "logs",
+            log_dir=folder / "logs",
             state=kept.state,
             state_file=kept.file,
         ) as server,
@@ -49,6 +49,18 @@ def written(server: Server) -> tuple[str, str, list[str]]:
     """Give default, policy and versions of the state."""
     state = json.loads((server._config.model_store / "state.json").read_text())["models"]["stub"]
     return state["default"], state["policy"], sorted(state["versions"])
+
+
+def test_a_policy_that_would_take_a_version_from_its_clients_is_refused(server: Server) -> None:
+    with (
+        ManagementClient(server.management_url) as manager,
+        Load(server._config.rest_port, "/predictions/stub/1.0", threads=2) as load,
+    ):
+        load.until(20)
+        with pytest.raises(Conflict, match=r"stub 1\.0 still gets requests"):
+            manager.set_policy("stub", "latest")
+        assert written(server) == ("3.0", "all", ["1.0", "2.0", "3.0"])
+    assert load.ledger.statuses == {200: load.ledger.sent}
 
 
 def test_policies_keep_what_they_say(server: Server) -> None:
@@ -70,15 +82,3 @@ def test_policies_keep_what_they_say(server: Server) -> None:
         manager.register("stub", "5.0")
         assert written(server) == ("5.0", "latest", ["5.0"])
         assert [(m.version, m.is_default) for m in manager.models()] == [("5.0", True)]
-
-
-def test_a_policy_that_would_take_a_version_from_its_clients_is_refused(server: Server) -> None:
-    with (
-        ManagementClient(server.management_url) as manager,
-        Load(server._config.rest_port, "/predictions/stub/1.0", threads=2) as load,
-    ):
-        load.until(20)
-        with pytest.raises(Conflict, match=r"stub 1\.0 still gets requests"):
-            manager.set_policy("stub", "latest")
-        assert written(server) == ("3.0", "all", ["1.0", "2.0", "3.0"])
-    assert load.ledger.statuses == {200: load.ledger.sent}
