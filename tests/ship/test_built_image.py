@@ -24,7 +24,9 @@ pytestmark = [
 
 
 def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([ENGINE, *words], check=check, capture_output=True, text=True)
+    done = subprocess.run([ENGINE, *words], check=False, capture_output=True, text=True)
+    assert done.returncode == 0 or not check, done.stderr
+    return done
 
 
 def is_healthy(name: str) -> bool:
