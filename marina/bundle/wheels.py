@@ -31,14 +31,14 @@ def download_wheels(checkout: Path, target: Path) -> None:
         )
     target.mkdir(parents=True, exist_ok=True)
     locked = target / "locked.txt"
-    export = ["uv", "export", "--quiet", "--locked", "--no-default-groups", "--no-emit-project"]
+    export = ["export", "--quiet", "--locked", "--no-default-groups", "--no-emit-project"]
     _run([*export, "--output-file", str(locked.resolve())], checkout)
-    tool = ["uv", "tool", "run", "--quiet", "--python", sys.executable, "pip", "download"]
+    tool = ["tool", "run", "--quiet", "--python", sys.executable, "pip", "download"]
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
     wanted = ["-r", str(locked.resolve()), "-d", str(target.resolve())]
     _run([*tool, *options, *wanted], checkout)
     locked.unlink()
-    _run(["uv", "build", "--quiet", "--wheel", "--out-dir", str(target.resolve())], checkout)
+    _run(["build", "--quiet", "--wheel", "--out-dir", str(target.resolve())], checkout)
     (target / ".gitignore").unlink(missing_ok=True)
 
 
@@ -79,11 +79,14 @@ def marina_version() -> str:
     return distribution("marina").version
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(words: list[str], folder: Path) -> None:
+    """Run uv: the one beside this Python, where `make install` puts it, or the one on the PATH."""
+    beside = Path(sys.executable).with_name("uv")
+    command = [str(beside) if beside.exists() else "uv", *words]
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     except FileNotFoundError as err:
-        raise BundleError(f"no program {command[0]}: install uv, or give --wheels FOLDER") from err
+        raise BundleError("no program uv: install uv, or give --wheels FOLDER") from err
     except subprocess.CalledProcessError as err:
         last = re.sub(r"\s+", " ", err.stderr.strip()[-500:])
-        raise BundleError(f"{' '.join(command[:3])} failed: {last}") from err
+        raise BundleError(f"uv {' '.join(words[:2])} failed: {last}") from err

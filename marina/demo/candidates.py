@@ -3,7 +3,7 @@
 ==========  =====  ==============================================================================
 role        as     what it is
 ==========  =====  ==============================================================================
-baseline    1.0    the demo's network after two epochs
+baseline    1.0    the demo's network after three epochs
 wrong       2.0    the demo's network with its classes mixed up: each digit is called the next one
 slower      3.0    the demo's network grown from 18 to 34 layers, which say what the 18 said, and
                    served with TorchServe's own delay for batches, 100 ms
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Weights = dict[str, torch.Tensor]
 
 FOLDER = Path("runs/rollout-demo")
-BASELINE_EPOCHS = 2
+BASELINE_EPOCHS = 3
 DEEPER = "resnet34"
 TORCHSERVES_DELAY_MS = 100
 
