@@ -208,7 +208,7 @@ class Fleet(Roster):
 
         Raises:
             ServeError: There is no such model or policy, or a version that would go gets requests;
-                the policy is as before.
+                the policy is as before, and what was done until then stays done.
         """
         if name not in self.state.models:
             raise self._not_served(name)
