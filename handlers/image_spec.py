@@ -43,8 +43,8 @@ class ImageSpec:
         mode: ``RGB`` for three channels, ``L`` for one.
         decode: ``exact`` decodes every pixel and resizes as torchvision does, to the bit. ``fast``
             lets a large JPEG be shrunk while it is decoded, to no less than twice ``resize``, and
-            resizes nothing beside the crop. Evaluation and serving do the same either way; the
-            export tells how often the two agree.
+            resizes by torch's bilinear or bicubic, where one value in hundreds is off by 1.
+            Evaluation and serving do the same either way; the export tells how often the two agree.
     """
 
     resize: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,14 @@ import torch
 from torch import nn
 
 from handlers.preprocess import normalize
+from handlers.rewrite import use_winograd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from handlers.image_spec import ImageSpec
+
+logger = logging.getLogger(__name__)
 
 # torch compiles a graph anew for each shape of its input, up to so many; its own rule would take
 # shapes after the second for dynamic ones, which oneDNN Graph cannot fuse.
@@ -40,7 +44,7 @@ class PixelModel(nn.Module):
 
 
 def load_model(
-    file: Path, spec: ImageSpec, device: torch.device, *, fusion: bool
+    file: Path, spec: ImageSpec, device: torch.device, *, fusion: bool, winograd: bool
 ) -> torch.jit.ScriptModule:
     """Load a TorchScript file onto a device, put the normalization in front, and freeze it there.
 
@@ -53,6 +57,7 @@ def load_model(
         device: Where to run it.
         fusion: Whether oneDNN Graph fuses operations on a CPU. This is a setting of the whole
             process. It compiles each input shape in its first calls; some models it cannot take.
+        winograd: Whether a CPU computes by Winograd's algorithm what is faster by it; float32 only.
 
     Returns:
         The frozen module, from pixels (N, C, crop, crop), uint8, to logits (N, classes).
@@ -74,4 +79,6 @@ def load_model(
             whole = PixelModel(module, spec).eval()
             traced = torch.jit.trace(whole, blank, check_trace=False)  # type: ignore[no-untyped-call]
         frozen: torch.jit.ScriptModule = torch.jit.freeze(traced)
+    if winograd and device.type == "cpu":
+        logger.info("%d convolutions by Winograd's algorithm", use_winograd(frozen, blank))
     return frozen

@@ -30,6 +30,8 @@ class Settings:
         precision: In what numbers the model computes; it was exported so.
         backend: Which library computes it; it was exported for that one.
         fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
+        winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm; the export tried
+            it, too.
         gpu_decode: Whether a GPU decodes JPEGs, in the fast mode.
         graphs: Whether a GPU replays recorded graphs.
         explanations: Whether ``/explanations`` is answered; one costs fifty predictions.
@@ -44,6 +46,7 @@ class Settings:
     precision: Precision = "fp32"
     backend: Backend = "torchscript"
     fusion: bool = True
+    winograd: bool = False
     gpu_decode: bool = True
     graphs: bool = True
     explanations: bool = False
@@ -72,7 +75,7 @@ class Settings:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.precision not in SUPPORTED[self.backend]:
             raise ValueError(unsupported(self.backend, self.precision))
-        for name in ("fusion", "gpu_decode", "graphs", "explanations"):
+        for name in ("fusion", "winograd", "gpu_decode", "graphs", "explanations"):
             if getattr(self, name) not in (True, False):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         _ = self.limits

@@ -8,26 +8,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from handlers.backend import Backend
-    from handlers.precision import Precision
 
 
 def graph_sizes(
-    batch_size: int,
-    precision: Precision,
-    backend: Backend = "torchscript",
-    *,
-    fused: bool,
+    batch_size: int, backend: Backend = "torchscript", *, fused: bool
 ) -> tuple[int, ...]:
     """Choose the batch sizes to compile; a batch of another size is cut into these.
 
-    A graph that oneDNN fuses keeps a copy of the weights for each size. In fp32 that is the most
-    memory and two sizes do: an image alone takes 8% longer than one of eight. In half precision
-    the weights are read as long as they are computed with, so that mates count. The other
-    backends prepare each shape when it first comes, and lose a few percent to being cut.
+    A graph that oneDNN fuses takes a few megabytes for each size, and seconds to compile. The
+    other backends prepare each shape when it first comes, and lose a few percent to being cut.
 
     Args:
         batch_size: Most images of one batch.
-        precision: Of the model.
         backend: That computes it.
         fused: Whether oneDNN Graph fuses it.
 
@@ -36,8 +28,6 @@ def graph_sizes(
     """
     if backend == "torchscript" and not fused:
         return tuple(range(batch_size, 0, -1))
-    if backend == "torchscript" and precision == "fp32":
-        return tuple(sorted({batch_size, 1}, reverse=True))
     return powers(batch_size)
 
 

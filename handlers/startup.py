@@ -101,13 +101,14 @@ def _load(
         backend=settings.backend,
         precision=settings.precision,
         fusion=settings.fusion,
+        winograd=settings.winograd,
         threads=layout.threads,
     )
     if device.type == "cuda" and settings.graphs:
         model = with_graphs(model, spec, device, batch_size)
     gpu = equip(spec, settings, device, batch_size)
     fused = settings.fusion and device.type == "cpu"
-    sizes = graph_sizes(batch_size, settings.precision, settings.backend, fused=fused)
+    sizes = graph_sizes(batch_size, settings.backend, fused=fused)
     return Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
 
 

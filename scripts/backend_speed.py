@@ -67,6 +67,7 @@ def load(run: Run, backend: Backend, precision: Precision, folder: Path) -> Mode
         backend=backend,
         precision=precision,
         fusion=precision != "int8",
+        winograd=precision == "fp32",
         threads=1,
     )
 

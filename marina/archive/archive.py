@@ -78,6 +78,7 @@ def model_config(run: Run) -> str:
     """Give ``model-config.yaml``: TorchServe's own keys, then the handler's."""
     recipe = run.recipe
     serve = recipe.serve
+    parity = json.loads((run.folder / "parity.json").read_text())
     config = {
         # Without these TorchServe starts one worker per core that its own cgroup has.
         **({"minWorkers": serve.workers, "maxWorkers": serve.workers} if serve.workers else {}),
@@ -94,7 +95,8 @@ def model_config(run: Run) -> str:
             "threads": serve.threads,
             "precision": serve.precision,
             "backend": serve.backend,
-            "fusion": json.loads((run.folder / "parity.json").read_text())["fusion"],
+            "fusion": parity["fusion"],
+            "winograd": parity["winograd"] == "used",
             "gpu_decode": serve.gpu_decode,
             "graphs": serve.graphs,
             "explanations": serve.explanations,

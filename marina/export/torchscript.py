@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from marina.recipe import Recipe
+    from marina.recipe import Recipe, Serve
     from marina.train.run import Run
 
 PARITY_IMAGES = 2048
 _CPU = torch.device("cpu")
+
+Winograd = Literal["used", "refused", "off"]
 
 
 def export(run: Run, out: Path | None = None) -> Parity:
@@ -64,13 +66,13 @@ def export(run: Run, out: Path | None = None) -> Parity:
     agreement = check_decoding(logits, network, images, run.recipe)
     with whole_file(out) as file:
         _save(network, run, file)
-        served = serve(file, images, run.recipe)
-        parity = check_parity(logits, served.logits, images, run.recipe.serve)
+        served, parity, winograd = prove(file, logits, images, run.recipe)
     record = {
         **parity.as_dict(),
         "backend": run.recipe.serve.backend,
         "torchscript": run.recipe.serve.torchscript,
         "fusion": served.fusion,
+        "winograd": winograd,
         "exact_decode_agreement": agreement,
         "model_sha256": sha256_file(out),
         "checkpoint_sha256": sha256_file(run.checkpoint),
@@ -118,6 +120,7 @@ def is_exported(run: Run) -> bool:
             and parity["model_sha256"] == sha256_file(run.model)
             and parity["precision"] == run.recipe.serve.precision
             and parity.get("backend", "torchscript") == run.recipe.serve.backend
+            and (parity["winograd"] != "off") == _asks_for_winograd(run.recipe.serve)
             and parity["torchscript"] == run.recipe.serve.torchscript
             and parity["temperature"] == run.temperature
             and (run.folder / "golden" / "golden.json").is_file()
@@ -167,26 +170,57 @@ class Served(NamedTuple):
     worker_difference: float = 0.0
 
 
-def serve(file: Path, images: Split, recipe: Recipe) -> Served:
+def prove(
+    file: Path, logits: torch.Tensor, images: Split, recipe: Recipe
+) -> tuple[Served, Parity, Winograd]:
+    """Compare what the handler makes of a model file with the network's own logits.
+
+    Args:
+        file: The model.
+        logits: The network's (images, classes).
+        images: That were answered.
+        recipe: How it is served; without Winograd's algorithm, if that moves the logits too far.
+
+    Raises:
+        ParityError: The model answers differently.
+    """
+    serves = recipe.serve
+    if _asks_for_winograd(serves):
+        served = serve(file, images, recipe, winograd=True)
+        try:
+            return served, check_parity(logits, served.logits, images, serves), "used"
+        except ParityError:
+            console.print("Winograd's algorithm moves the logits too far: it is served without")
+    served = serve(file, images, recipe)
+    parity = check_parity(logits, served.logits, images, serves)
+    return served, parity, "refused" if _asks_for_winograd(serves) else "off"
+
+
+def _asks_for_winograd(serves: Serve) -> bool:
+    return serves.winograd and serves.precision == "fp32" and serves.backend == "torchscript"
+
+
+def serve(file: Path, images: Split, recipe: Recipe, *, winograd: bool = False) -> Served:
     """Answer images as a worker on the CPU does, fused if the model can be."""
     if recipe.serve.backend != "torchscript" or recipe.serve.precision == "int8":
         # Quantized operations are not oneDNN Graph's.
-        return _answer(file, images, recipe, fusion=False)
+        return _answer(file, images, recipe, fusion=False, winograd=winograd)
     fused = torch.jit.onednn_fusion_enabled()  # type: ignore[no-untyped-call]
     try:
-        return _answer(file, images, recipe, fusion=True)
+        return _answer(file, images, recipe, fusion=True, winograd=winograd)
     except (RuntimeError, IndexError) as err:
         console.print(
             f"oneDNN Graph cannot fuse {recipe.architecture.name} ({str(err).splitlines()[0]}): "
             "it is served without"
         )
-        return _answer(file, images, recipe, fusion=False)
+        return _answer(file, images, recipe, fusion=False, winograd=winograd)
     finally:
         torch.jit.enable_onednn_fusion(fused)
 
 
-def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool) -> Served:
-    pipeline, size = _load(file, recipe, fusion, usable_cores()), recipe.serve.batch_size
+def _answer(file: Path, images: Split, recipe: Recipe, *, fusion: bool, winograd: bool) -> Served:
+    pipeline = _load(file, recipe, fusion, usable_cores(), winograd=winograd)
+    size = recipe.serve.batch_size
     parts = []
     with progress_bar("parity", len(images.files)) as bar:
         for start in range(0, len(images.files), size):
@@ -223,9 +257,11 @@ def _batch(pipeline: Pipeline, files: Sequence[Path]) -> torch.Tensor:
     return pipeline.batch([image.pixels for image in loaded])
 
 
-def _load(file: Path, recipe: Recipe, fusion: bool, threads: int) -> Pipeline:
+def _load(
+    file: Path, recipe: Recipe, fusion: bool, threads: int, *, winograd: bool = False
+) -> Pipeline:
     serve = recipe.serve
-    sizes = graph_sizes(serve.batch_size, serve.precision, serve.backend, fused=fusion)
+    sizes = graph_sizes(serve.batch_size, serve.backend, fused=fusion)
     try:
         model = load_backend(
             file,
@@ -234,6 +270,7 @@ def _load(file: Path, recipe: Recipe, fusion: bool, threads: int) -> Pipeline:
             backend=serve.backend,
             precision=serve.precision,
             fusion=fusion,
+            winograd=winograd,
             threads=threads,
         )
     except BackendUnavailable as err:

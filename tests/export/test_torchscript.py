@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from handlers.golden import Golden
 from handlers.model import load_model
 from handlers.preprocess import normalize
 from marina.errors import ExportError, ParityError, RecipeError
+from marina.export import torchscript
 from marina.export.parity import check_parity
 from marina.export.torchscript import Served, compiled, export, is_exported
 from marina.recipe import Recipe, Serve, read_recipe
@@ -32,7 +34,7 @@ def test_the_export_answers_as_the_network(quick_run: Run) -> None:
     spec = quick_run.recipe.image
     network = quick_run.load_network()
     assert record["fusion"] is True
-    served = load_model(quick_run.model, spec, torch.device("cpu"), fusion=False)
+    served = load_model(quick_run.model, spec, torch.device("cpu"), fusion=False, winograd=False)
     with torch.inference_mode():
         for batch in (1, 5):
             pixels = torch.randint(0, 256, (batch, 1, 32, 32), dtype=torch.uint8)
@@ -52,10 +54,41 @@ def test_a_failed_parity_writes_no_model(
     quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = Served(torch.zeros(359, 10), fusion=True)
-    monkeypatch.setattr("marina.export.torchscript.serve", lambda *_: wrong)
+    monkeypatch.setattr("marina.export.torchscript.serve", lambda *_, **__: wrong)
     with pytest.raises(ParityError, match="logits differ by up to"):
         export(quick_run, tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_winograd_is_used_unless_the_recipe_says_otherwise(quick_run: Run, tmp_path: Path) -> None:
+    run = run_with(quick_run, tmp_path / "run")
+    export(run)
+    assert proven(run)["winograd"] == "used"
+    assert is_exported(run)
+    run = run_with(run, tmp_path / "run", "serve.winograd=false")
+    assert not is_exported(run)
+    export(run)
+    assert proven(run)["winograd"] == "off"
+    assert is_exported(run)
+
+
+def test_a_model_is_served_without_winograd_where_it_moves_too_far(
+    quick_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = torchscript.serve
+
+    def serve(*of: Any, winograd: bool = False) -> Served:
+        served = exact(*of)
+        return served._replace(logits=served.logits + 2e-3) if winograd else served
+
+    monkeypatch.setattr(torchscript, "serve", serve)
+    assert export(quick_run).max_abs_logit_difference < 1e-3
+    assert proven(quick_run)["winograd"] == "refused"
+    assert is_exported(quick_run)
+
+
+def proven(run: Run) -> dict[str, Any]:
+    return json.loads((run.folder / "parity.json").read_text())
 
 
 IMAGES = Split(Path(), ("a", "b"), (Path("0"), Path("1")), (0, 1))

@@ -1,0 +1,128 @@
+"""Winograd's convolutions give what the direct ones give, wherever a graph has them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from handlers.image_spec import ImageSpec
+from handlers.model import load_model
+from handlers.preprocess import normalize
+from handlers.winograd import convolve, transform_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = ImageSpec(40, 36, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("added", ["nothing", "an image", "a number a channel"])
+@pytest.mark.parametrize(
+    ("n", "c", "k", "height", "width"),
+    [(1, 5, 7, 4, 4), (3, 8, 8, 14, 9), (2, 64, 48, 57, 30), (9, 64, 64, 8, 8), (1, 200, 3, 1, 33)],
+)
+def test_it_gives_what_the_direct_convolution_gives(
+    n: int, c: int, k: int, height: int, width: int, added: str, relu: bool
+) -> None:
+    torch.manual_seed(0)
+    x, bias = torch.randn(n, c, height, width), torch.randn(k)
+    weights = torch.randn(k, c, 3, 3) / (9 * c) ** 0.5
+    other = {
+        "nothing": None,
+        "an image": torch.randn(n, k, height, width),
+        "a number a channel": torch.randn(k, 1, 1),
+    }[added]
+    exact = functional.conv2d(x.double(), weights.double(), bias.double(), padding=1)
+    exact = exact if other is None else exact + other
+    expected = (exact.relu() if relu else exact).float()
+    for memory in (torch.contiguous_format, torch.channels_last):
+        laid = x.to(memory_format=memory)
+        result = convolve(laid, transform_weights(weights), bias, other, relu)
+        torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
+
+
+class Shapes(nn.Module):
+    """Convolutions that suit and that do not, and additions of every kind after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 48, 3, padding=1)  # too few channels
+        self.first = nn.Conv2d(48, 48, 3, padding=1, bias=False)  # before a residual's addition
+        self.norm = nn.BatchNorm2d(48)
+        self.second = nn.Conv2d(48, 64, 3, padding=1)  # its result is used twice
+        self.third = nn.Conv2d(64, 64, 3, padding=1)  # is added in place to what is used again
+        self.scaled = nn.Conv2d(64, 64, 3, padding=1)  # is added to twice something
+        self.strided = nn.Conv2d(64, 64, 3, padding=1, stride=2)
+        self.grouped = nn.Conv2d(64, 64, 3, padding=1, groups=2)
+        self.dilated = nn.Conv2d(64, 64, 3, padding=1, dilation=2)
+        self.unpadded = nn.Conv2d(64, 64, 3)
+        self.back = nn.ConvTranspose2d(64, 64, 3, padding=1)
+        self.last = nn.Conv2d(64, 64, 3, padding=1)  # with a number added
+        self.small = nn.Conv2d(64, 64, 3, padding=1)  # of too few tiles
+        self.head = nn.Linear(64, 5)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.stem(images)
+        x = functional.relu(self.norm(self.first(x)) + x, inplace=True)
+        x = self.second(x)
+        x = x.relu() + x
+        kept = x * 1.0
+        kept += self.third(x)
+        x = kept + kept.relu()
+        x = torch.add(self.scaled(x), x, alpha=2).relu_()
+        x = self.strided(x)
+        x = self.unpadded(self.dilated(self.grouped(x)))
+        x = self.last(self.back(x)) + 1
+        x = self.small(functional.max_pool2d(x, 4))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return Shapes().eval()
+
+
+@pytest.fixture(scope="module")
+def file(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    with warnings.catch_warnings(action="ignore", category=FutureWarning), torch.no_grad():
+        torch.jit.trace(network, torch.zeros(2, 3, 36, 36)).save(str(path))
+    return path
+
+
+def test_a_graph_keeps_its_answers(network: nn.Module, file: Path) -> None:
+    model = load_model(file, SPEC, CPU, fusion=False, winograd=True)
+    operators = [node.kind() for node in model.graph.nodes()]
+    assert operators.count("marina::winograd") == 5  # first, second, third, scaled, last
+    assert operators.count("aten::_convolution") == 7
+    for count in (1, 3):
+        pixels = torch.randint(0, 256, (count, 3, 36, 36), dtype=torch.uint8)
+        with torch.inference_mode():
+            expected = network(normalize(pixels, SPEC))
+            torch.testing.assert_close(model(pixels), expected, atol=1e-4, rtol=0)
+
+
+def test_a_sum_and_a_cut_are_done_in_one_go(file: Path) -> None:
+    graph = load_model(file, SPEC, CPU, fusion=False, winograd=True).graph
+    first, *_ = (node for node in graph.nodes() if node.kind() == "marina::winograd")
+    assert first.namedInput("other").type().kind() == "TensorType"
+    assert first.namedInput("relu").toIValue() is True
+
+
+def test_half_precision_is_left_alone(network: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    cast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning), torch.no_grad(), cast:
+        torch.jit.trace(network, torch.zeros(2, 3, 36, 36)).save(str(path))
+    model = load_model(path, SPEC, CPU, fusion=True, winograd=True)
+    assert "marina::winograd" not in str(model.graph)
