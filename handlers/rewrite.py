@@ -5,7 +5,6 @@ torch has no public way to do it; what is used here of its graphs has been in it
 
 from __future__ import annotations
 
-from itertools import compress
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +13,16 @@ from handlers.winograd import OPERATOR, tiles, transform_weights
 
 _CONVOLUTIONS = ("aten::_convolution", "aten::conv2d")
 
-# Below these the transforms cost more than the multiplications that they save (scripts/
-# winograd_speed.py): with fewer channels, and with so few tiles that the larger weights are
-# fetched from memory for a handful of products.
+# Below these the transforms cost more than the multiplications that they save, for an image alone
+# most of all (scripts/winograd_speed.py): with fewer channels, with so few tiles that the larger
+# weights are fetched from memory for a handful of products, and with less to multiply at all.
 _FEWEST_CHANNELS = 48
 _FEWEST_TILES = 9
+_FEWEST_PRODUCTS = 64e6  # of the direct way, for an image
+
+# oneDNN Graph wants its tensors in another layout, and gives them in another: each convolution
+# between others of its own pays for that twice, and must save more.
+_FEWEST_PRODUCTS_ALONE = 256e6
 
 
 class _Step(NamedTuple):
@@ -47,12 +51,31 @@ def use_winograd(model: torch.jit.ScriptModule, pixels: torch.Tensor) -> int:
     """
     graph = model.graph
     found = [node for node in graph.nodes() if node.kind() in _CONVOLUTIONS and _suits(node)]
-    shapes = _shapes(graph, found, model, pixels)
-    pays = [tiles(height) * tiles(width) >= _FEWEST_TILES for *_, height, width in shapes]
-    for node in compress(found, pays):
+    counts = _products(graph, found, model, pixels)
+    large = [
+        (_step(node), count)
+        for node, count in zip(found, counts, strict=True)
+        if count >= _FEWEST_PRODUCTS
+    ]
+    taken = {_input(step) for step, _ in large}
+    given = {_output(step) for step, _ in large}
+    chosen = [
+        step.nodes[0]
+        for step, count in large
+        if _input(step) in given or _output(step) in taken or count >= _FEWEST_PRODUCTS_ALONE
+    ]
+    for node in chosen:
         _replace(graph, node)
     torch._C._jit_pass_dce(graph)  # noqa: SLF001 - the old weights go
-    return sum(pays)
+    return len(chosen)
+
+
+def _input(step: _Step) -> str:
+    return str(step.nodes[0].namedInput("input").debugName())
+
+
+def _output(step: _Step) -> str:
+    return str(step.nodes[-1].output().debugName())
 
 
 def _suits(node: Any) -> bool:
@@ -73,10 +96,13 @@ def _value(node: Any, name: str) -> Any:
     return node.namedInput(name).toIValue()
 
 
-def _shapes(
+def _products(
     graph: Any, nodes: list[Any], model: torch.jit.ScriptModule, pixels: torch.Tensor
-) -> list[tuple[int, ...]]:
-    """Run the graph once, for the shapes of some nodes' results."""
+) -> list[int]:
+    """Count what some convolutions multiply for an image; 0 of those with too few tiles.
+
+    The graph is run once, for the sizes of their results.
+    """
     if not nodes:
         return []
     probe = graph.copy()
@@ -89,12 +115,18 @@ def _shapes(
     probe.makeMultiOutputIntoTuple()
     run = torch._C._create_function_from_graph("probe", probe)  # noqa: SLF001 - no public way
     with torch.no_grad():
-        found = run(model._c, pixels)  # noqa: SLF001
-    return [tuple(result.shape) for result in found]
+        results = run(model._c, pixels)  # noqa: SLF001
+    sizes = [result.shape[2:] for result in results]
+    return [
+        _value(node, "weight").numel() * height * width
+        if tiles(height) * tiles(width) >= _FEWEST_TILES
+        else 0
+        for node, (height, width) in zip(nodes, sizes, strict=True)
+    ]
 
 
 def _replace(graph: Any, node: Any) -> None:
-    step = _step(node)
+    step = _step(node)  # what it adds may have been replaced by now
     weights, bias = _value(node, "weight"), _value(node, "bias")
     if bias is None:
         bias = weights.new_zeros(len(weights))

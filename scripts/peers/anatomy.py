@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from contestants import PRECISIONS, REPO, Contestant, contestants
+from contestants import DECODE, PRECISIONS, REPO, Contestant, archive_name, contestants
 from preparation import archive_all, bodies, unpack
 from serving import load_for, say, served, wait_until_ready
 
@@ -152,7 +152,7 @@ def _drive(
 
 def _alone(own: Contestant, options: argparse.Namespace) -> float:
     """Give the CPU milliseconds of an answer in-process, in batches of ``--batch``."""
-    folder = unpack(options.precision, options.work)
+    folder = unpack(archive_name(options.precision, DECODE), options.work)
     images = options.work / f"images-{options.size}.json"
     files = bodies(own, options.size, options.work)
     images.write_text(json.dumps([str(file.resolve()) for file in files]))

@@ -14,6 +14,7 @@ REPO = HERE.parents[1]
 SERVERS = HERE / "servers"
 REQUIREMENTS = HERE / "requirements"
 PRECISIONS = ("fp32", "bf16", "int8")
+DECODE = "fast"  # unless told otherwise
 BATCH = 8
 
 
@@ -23,7 +24,8 @@ class Contestant:
 
     Attributes:
         name: Of the server.
-        pipeline: ``natural``, ``ours``, ``default``, ``tuned`` or, of Marina, a precision.
+        pipeline: ``natural``, ``ours``, ``default``, ``tuned`` or, of Marina, a precision, which
+            decodes as all do unless it says otherwise.
         command: Words; ``{port}`` is the first of six free ports.
         wire: How images travel to it.
         environment: Name of its environment; None for the project's own.
@@ -49,20 +51,23 @@ class Contestant:
         return f"{self.name} ({self.pipeline})"
 
 
-def contestants(work: Path, decode: str = "exact") -> list[Contestant]:
+def contestants(work: Path, decode: str = DECODE) -> list[Contestant]:
     """Give everyone.
 
     Args:
         work: Folder of the archives and environments.
-        decode: Of Marina's servers, see ``ImageSpec``.
+        decode: Of Marina's servers, and of what peers have of ours, see ``ImageSpec``.
     """
     found = [_stock(kind, work) for kind in ("default", "tuned")]
     found += [
-        _peer(name, words, wire, batch, pipeline, work)
+        _peer(name, words, wire, batch, pipeline, decode, work)
         for name, words, wire, batch in _PEERS
         for pipeline in ("natural", "ours")
     ]
-    return found + [_marina(precision, decode, work) for precision in PRECISIONS]
+    found += [_marina(precision, precision, decode, work) for precision in PRECISIONS]
+    if decode != "exact":
+        found.append(_marina("fp32-exact", "fp32", "exact", work))
+    return found
 
 
 _PEERS: list[tuple[str, tuple[str, ...], Wire, int]] = [
@@ -108,7 +113,13 @@ def environment_of(name: str) -> str:
 
 
 def _peer(
-    name: str, words: tuple[str, ...], wire: Wire, batch: int, pipeline: str, work: Path
+    name: str,
+    words: tuple[str, ...],
+    wire: Wire,
+    batch: int,
+    pipeline: str,
+    decode: str,
+    work: Path,
 ) -> Contestant:
     environment = environment_of(name)
     programs = (work / "envs" / environment / "bin").absolute()
@@ -119,7 +130,7 @@ def _peer(
     variables = {
         "PEERS_PIPELINE": pipeline,
         "PEERS_MODEL": str((work / "runs" / "fp32" / "model.pt").absolute()),
-        "PEERS_ARCHIVE": str((work / "unpacked" / "fp32").absolute()),
+        "PEERS_ARCHIVE": str((work / "unpacked" / archive_name("fp32", decode)).absolute()),
         "PEERS_WORKERS": str(len(os.sched_getaffinity(0))),
         "PEERS_BATCH": str(batch),
         "PYTHONPATH": f"{HERE}:{SERVERS}:{REPO}",
@@ -138,13 +149,11 @@ def archive_name(precision: str, decode: str) -> str:
     return f"bench_{precision}" if decode == "exact" else f"bench_{precision}_{decode}"
 
 
-def _marina(precision: str, decode: str, work: Path) -> Contestant:
+def _marina(pipeline: str, precision: str, decode: str, work: Path) -> Contestant:
     name = archive_name(precision, decode)
     words = [str(Path(sys.executable).with_name("marina")), "serve", f"{work}/store/{name}-1.0.mar"]
     ports = ("rest", "grpc", "management", "grpc-management", "metrics", "gateway-metrics")
     for number, port in enumerate(ports):
         words += [f"--{port}-port", f"{{port+{number}}}"]
     words += ["--log-dir", "{scratch}/logs", "--no-tokens"]
-    return Contestant(
-        "Marina", name.removeprefix("bench_"), tuple(words), raw(f"/predictions/{name}")
-    )
+    return Contestant("Marina", pipeline, tuple(words), raw(f"/predictions/{name}"))

@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from contestants import PRECISIONS, REPO, REQUIREMENTS, Contestant, archive_name
+from contestants import DECODE, PRECISIONS, REPO, REQUIREMENTS, Contestant, archive_name
 
 from handlers.cores import usable_cores
 from marina.bench.images import photographs
@@ -37,7 +37,7 @@ def install(environment: str, work: Path) -> None:
     stamp.write_text(wanted)
 
 
-def archive_all(work: Path, decode: str = "exact") -> dict[str, str]:
+def archive_all(work: Path, decode: str = DECODE) -> dict[str, str]:
     """Make our archives, one for each precision, and the stock handler's.
 
     Returns:
@@ -45,22 +45,21 @@ def archive_all(work: Path, decode: str = "exact") -> dict[str, str]:
     """
     failed = {}
     pairs = [("fp32", "exact"), *((precision, decode) for precision in PRECISIONS)]
-    for precision, how in pairs:  # the first is what peers have inside
+    for precision, how in pairs:  # of the first peers have the file
         try:
             _archive(precision, how, work)
         except subprocess.CalledProcessError as err:
-            pipeline = archive_name(precision, how).removeprefix("bench_")
-            failed[pipeline] = (err.stderr or str(err)).strip().splitlines()[-1]
+            failed[precision] = (err.stderr or str(err)).strip().splitlines()[-1]
     _archive_stock(work)
-    unpack("fp32", work)
+    unpack(archive_name("fp32", decode), work)
     return failed
 
 
-def unpack(precision: str, work: Path) -> Path:
+def unpack(name: str, work: Path) -> Path:
     """Unpack one of our archives, unless it is already, and give its folder."""
-    folder = work / "unpacked" / precision
+    folder = work / "unpacked" / name
     if not folder.exists():
-        with zipfile.ZipFile(work / "store" / f"bench_{precision}-1.0.mar") as content:
+        with zipfile.ZipFile(work / "store" / f"{name}-1.0.mar") as content:
             content.extractall(folder)
     return folder
 

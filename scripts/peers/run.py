@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contestants import REPO, Contestant, contestants
+from contestants import DECODE, REPO, Contestant, contestants
 from preparation import archive_all, install
 from report import SIZES, write_report
 from serving import Failure, load_for, say, served, wait_until_ready
@@ -178,7 +178,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="of the photographs")
     parser.add_argument("--warmup", type=float, help="seconds of load before each measurement")
-    parser.add_argument("--decode", choices=("exact", "fast"), default="exact", help="Marina's")
+    parser.add_argument("--decode", choices=("exact", "fast"), default=DECODE, help="Marina's")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
     parser.add_argument("--docs", type=Path, default=REPO / "docs")
