@@ -30,8 +30,8 @@ class Settings:
         precision: In what numbers the model computes; it was exported so.
         backend: Which library computes it; it was exported for that one.
         fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
-        winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm; the export tried
-            it, too.
+        winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm, in workers of one
+            thread; the export tried it, too.
         gpu_decode: Whether a GPU decodes JPEGs, in the fast mode.
         graphs: Whether a GPU replays recorded graphs.
         explanations: Whether ``/explanations`` is answered; one costs fifty predictions.

@@ -101,7 +101,7 @@ def _load(
         backend=settings.backend,
         precision=settings.precision,
         fusion=settings.fusion,
-        winograd=settings.winograd,
+        winograd=settings.winograd and layout.threads == 1,  # the direct way shares its work better
         threads=layout.threads,
     )
     if device.type == "cuda" and settings.graphs:

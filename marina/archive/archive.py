@@ -96,7 +96,7 @@ def model_config(run: Run) -> str:
             "precision": serve.precision,
             "backend": serve.backend,
             "fusion": parity["fusion"],
-            "winograd": parity["winograd"] == "used",
+            "winograd": parity["winograd"] == "proved",
             "gpu_decode": serve.gpu_decode,
             "graphs": serve.graphs,
             "explanations": serve.explanations,

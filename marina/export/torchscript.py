@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PARITY_IMAGES = 2048
 _CPU = torch.device("cpu")
 
-Winograd = Literal["used", "refused", "off"]
+Winograd = Literal["proved", "refused", "off"]
 
 
 def export(run: Run, out: Path | None = None) -> Parity:
@@ -188,7 +188,7 @@ def prove(
     if _asks_for_winograd(serves):
         served = serve(file, images, recipe, winograd=True)
         try:
-            return served, check_parity(logits, served.logits, images, serves), "used"
+            return served, check_parity(logits, served.logits, images, serves), "proved"
         except ParityError:
             console.print("Winograd's algorithm moves the logits too far: it is served without")
     served = serve(file, images, recipe)

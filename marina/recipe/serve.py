@@ -45,8 +45,8 @@ class Serve(Section):
         max_accuracy_loss: Most top-1 accuracy that a precision other than fp32 may lose on the
             test images, as a share of them; without labels, most top-1 answers that may change.
         winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm, in fp32 with the
-            torchscript backend: fewer multiplications, and logits that move by about 1e-5. The
-            export does without where they move too far.
+            torchscript backend and one thread a worker: fewer multiplications, and logits that move
+            by about 1e-5. The export does without where they move too far.
         gpu_decode: Whether a worker on a GPU decodes JPEGs there, if ``image.decode`` is fast. It
             turns this off itself where that changes the top-1 of a golden image.
         graphs: Whether a worker on a GPU records CUDA graphs, one per batch size.

@@ -44,6 +44,7 @@ def test_an_archive_holds_all_that_the_design_names(run: Run, store: ModelStore)
     assert manifest["model"]["modelVersion"] == "1.0"
     assert config["batchSize"] == 8
     assert config["image"]["mean"] == [0.305]
+    assert config["handler"]["winograd"] is True
     assert provenance["dataset_sha256"] == run.metrics["dataset"]["sha256"]
     assert provenance["evaluation"] == run.metrics["test"]
     assert str(run.folder.parent.parent) not in json.dumps(manifest)

@@ -63,7 +63,7 @@ def test_a_failed_parity_writes_no_model(
 def test_winograd_is_used_unless_the_recipe_says_otherwise(quick_run: Run, tmp_path: Path) -> None:
     run = run_with(quick_run, tmp_path / "run")
     export(run)
-    assert proven(run)["winograd"] == "used"
+    assert proven(run)["winograd"] == "proved"
     assert is_exported(run)
     run = run_with(run, tmp_path / "run", "serve.winograd=false")
     assert not is_exported(run)

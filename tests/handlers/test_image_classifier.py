@@ -20,6 +20,7 @@ from ts.service import Service
 from handlers.errors import GoldenMismatch
 from handlers.gpu import Gpu
 from handlers.image_classifier import ImageClassifier
+from handlers.loading import load_backend
 from handlers.model import load_model
 from handlers.preprocess import load_pixels
 
@@ -213,6 +214,21 @@ def test_the_temperature_softens_the_answer(worker: Worker, folder: Path) -> Non
     assert next(iter(hot.values())) < sharp
     with pytest.raises(ValueError, match="temperature must be a positive number, got 0"):
         Worker(folder, temperature=0)
+
+
+def test_winograd_is_for_workers_of_one_thread(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(*of: Any, winograd: bool, **settings: Any) -> Any:
+        asked.append(winograd)
+        return load_backend(*of, winograd=winograd, **settings)
+
+    monkeypatch.setattr("handlers.startup.load_backend", load)
+    for threads, winograd in ((1, True), (2, True), (1, False)):
+        Worker(folder, threads=threads, winograd=winograd)
+    assert asked == [True, False, False]
 
 
 def test_mates_keep_their_own_options(worker: Worker) -> None:
