@@ -1,21 +1,28 @@
-"""Where Winograd's algorithm pays: milliseconds an image of one convolution, direct and by it.
+"""Where Winograd's algorithm pays: milliseconds an image, direct and by it.
 
     python scripts/winograd_speed.py --size 56 --channels 64 --batch 1 8
+    python scripts/winograd_speed.py --network resnet18 vgg11 --size 224 --batch 1 4 8
 
-In one thread, with relu after it. Before each call other memory is read, as a network's other
-layers would: a convolution alone has its weights in the cache.
+In one thread, of one convolution with relu after it, or of whole networks of torchvision's with
+random weights. Before each call other memory is read, as a network's other layers would: a
+convolution alone has its weights in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import torch
+import torchvision
 from torch import nn
 
+from handlers.image_spec import ImageSpec
+from handlers.model import load_model
 from handlers.winograd import convolve, transform_weights
 from marina.export.precision import quiet_torch
 
@@ -23,6 +30,7 @@ ROUNDS = 20
 OTHER_MEMORY = torch.zeros(10_000_000)
 
 Call = Callable[[], torch.Tensor]
+Row = tuple[str, int, list[Call]]  # what it is, images of a batch, direct and by Winograd
 
 
 def direct(convolution: nn.Conv2d, x: torch.Tensor) -> Call:
@@ -31,9 +39,14 @@ def direct(convolution: nn.Conv2d, x: torch.Tensor) -> Call:
     with quiet_torch():
         traced = torch.jit.trace(nn.Sequential(convolution, nn.ReLU()).eval(), x)
         frozen = torch.jit.freeze(traced)
+    return warm(frozen, x)
+
+
+def warm(model: nn.Module, x: torch.Tensor) -> Call:
+    """Give a call that is compiled."""
     for _ in range(3):
-        frozen(x)
-    return lambda: frozen(x)
+        model(x)
+    return lambda: model(x)
 
 
 def by_winograd(convolution: nn.Conv2d, x: torch.Tensor) -> Call:
@@ -54,31 +67,63 @@ def in_turn(calls: list[Call], count: int) -> list[float]:
     return [median(taken) / count * 1e3 for taken in seconds]
 
 
-@torch.no_grad()
+def convolutions(sizes: list[int], channels: list[int], batches: list[int]) -> Iterator[Row]:
+    """Give one convolution of each shape."""
+    for size in sizes:
+        for width in channels:
+            convolution = nn.Conv2d(width, width, 3, padding=1).eval()
+            convolution = convolution.to(memory_format=torch.channels_last)
+            for count in batches:
+                x = torch.randn(count, width, size, size).to(memory_format=torch.channels_last)
+                yield (
+                    f"{width} channels, {size} px",
+                    count,
+                    [direct(convolution, x), by_winograd(convolution, x)],
+                )
+
+
+def networks(names: list[str], sizes: list[int], batches: list[int]) -> Iterator[Row]:
+    """Give whole networks, as the handler loads them."""
+    for name in names:
+        network = torchvision.models.get_model(name, weights=None).eval()
+        for size in sizes:
+            spec = ImageSpec(size, size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+            with tempfile.TemporaryDirectory() as folder, quiet_torch():
+                file = Path(folder) / "model.pt"
+                torch.jit.trace(network, torch.zeros(2, 3, size, size)).save(str(file))
+                both = [
+                    load_model(file, spec, torch.device("cpu"), fusion=True, winograd=winograd)
+                    for winograd in (False, True)
+                ]
+            replaced = str(both[1].graph).count("marina::winograd")
+            for count in batches:
+                pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+                title = f"{name}, {size} px, {replaced} replaced"
+                yield title, count, [warm(model, pixels) for model in both]
+
+
+@torch.inference_mode()
 def main() -> None:
-    """Measure each shape in each batch size, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--size", type=int, nargs="+", default=[7, 12, 14, 28, 56, 112])
+    """Measure each in each batch size, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", nargs="+", help="of torchvision, instead of one convolution")
+    parser.add_argument("--size", type=int, nargs="+", default=[14, 28, 56, 112], help="in pixels")
     parser.add_argument("--channels", type=int, nargs="+", default=[32, 48, 64, 128, 256])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| pixels | channels | batch | direct | Winograd | share |")
-    print("| ---: |" + " ---: |" * 5)
-    for size in options.size:
-        for channels in options.channels:
-            convolution = nn.Conv2d(channels, channels, 3, padding=1).eval()
-            convolution = convolution.to(memory_format=torch.channels_last)
-            for count in options.batch:
-                x = torch.randn(count, channels, size, size)
-                x = x.to(memory_format=torch.channels_last)
-                calls = [direct(convolution, x), by_winograd(convolution, x)]
-                as_is, faster = in_turn(calls, count)
-                print(
-                    f"| {size} | {channels} | {count} | {as_is:.2f} | {faster:.2f} "
-                    f"| {faster / as_is:.2f} |",
-                    flush=True,
-                )
+    rows = (
+        networks(options.network, options.size, options.batch)
+        if options.network
+        else convolutions(options.size, options.channels, options.batch)
+    )
+    print("| of | batch | direct | Winograd | share |\n| --- | ---: | ---: | ---: | ---: |")
+    for title, count, calls in rows:
+        as_is, faster = in_turn(calls, count)
+        share = faster / as_is
+        print(f"| {title} | {count} | {as_is:.2f} | {faster:.2f} | {share:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

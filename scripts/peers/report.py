@@ -64,7 +64,13 @@ def write_report(
         if (cell := read_cell(work / "cells" / contestant.key / f"{size}-{count}"))
     }
     parts = [_head(everyone, users, cells), "![ratios](benchmarks.png)\n"]
-    parts += [_table(everyone, size, count, cells) for size in sizes for count in users]
+    measured = {(size, count) for _, size, count in cells}
+    parts += [
+        _table(everyone, size, count, cells)
+        for size in sizes
+        for count in users
+        if (size, count) in measured
+    ]
     if failures:
         titles = {contestant.key: contestant.title for contestant in everyone}
         lines = [f"- {titles[key]}: {why}" for key, why in failures.items()]
