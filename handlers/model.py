@@ -80,5 +80,6 @@ def load_model(
             traced = torch.jit.trace(whole, blank, check_trace=False)  # type: ignore[no-untyped-call]
         frozen: torch.jit.ScriptModule = torch.jit.freeze(traced)
     if winograd and device.type == "cpu":
-        logger.info("%d convolutions by Winograd's algorithm", use_winograd(frozen, blank))
+        replaced = use_winograd(frozen, blank)
+        logger.info("%d convolutions are computed by Winograd's algorithm", replaced)
     return frozen

@@ -26,8 +26,7 @@ _RESAMPLING: dict[Interpolation, Resampling] = {
 
 _DEFAULT_LIMITS = ImageLimits()
 
-# What torch has with antialiasing.
-_TORCH = ("bilinear", "bicubic")
+_ANTIALIASED_BY_TORCH = ("bilinear", "bicubic")
 
 
 def load_pixels(
@@ -70,7 +69,7 @@ def pixels(image: Image, spec: ImageSpec) -> torch.Tensor:
     if image.mode != spec.mode:
         raise ValueError(f"expected an image of mode {spec.mode}, got {image.mode}")
     size = resized(image.size, spec.resize)
-    if spec.decode == "fast" and spec.interpolation in _TORCH:
+    if spec.decode == "fast" and spec.interpolation in _ANTIALIASED_BY_TORCH:
         return _cut_fast(image, size, spec)
     return _cut_exact(image, size, spec)
 

@@ -8,6 +8,7 @@ normalization in front.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -184,16 +185,17 @@ def prove(
     Raises:
         ParityError: The model answers differently.
     """
-    serves = recipe.serve
-    if _asks_for_winograd(serves):
+    asked = _asks_for_winograd(recipe.serve)
+    if asked:
         served = serve(file, images, recipe, winograd=True)
-        try:
-            return served, check_parity(logits, served.logits, images, serves), "proved"
-        except ParityError:
-            console.print("Winograd's algorithm moves the logits too far: it is served without")
+        with suppress(ParityError):
+            return served, check_parity(logits, served.logits, images, recipe.serve), "proved"
     served = serve(file, images, recipe)
-    parity = check_parity(logits, served.logits, images, serves)
-    return served, parity, "refused" if _asks_for_winograd(serves) else "off"
+    parity = check_parity(logits, served.logits, images, recipe.serve)
+    if not asked:
+        return served, parity, "off"
+    console.print("Winograd's algorithm moves the logits too far: it is served without")
+    return served, parity, "refused"
 
 
 def _asks_for_winograd(serves: Serve) -> bool:

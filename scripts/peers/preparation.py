@@ -15,6 +15,7 @@ from marina.bench.images import photographs
 
 # What the servers of Marina's own are set to; see `marina bench sweep`.
 SERVE = {"workers": usable_cores(), "batch_size": 8, "max_batch_delay_ms": 1}
+ARCHIVES = ("runs", "store", "unpacked", "stock")  # folders that hold our code of the day
 PYTHON = "3.11"  # that the requirements were resolved for
 
 

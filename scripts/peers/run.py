@@ -5,8 +5,9 @@
 
 It makes the environments and archives that are missing, then goes round all servers again and
 again until its time is up: what drifts on the machine, drifts for all. What is measured is kept in
-``bench/peers`` and is not measured again; ``--fresh`` forgets it. The table and the plot go to
-``docs/benchmarks.md`` and ``docs/benchmarks.png``. A peer that fails is reported as such.
+``bench/peers`` and is not measured again; ``--fresh`` forgets it, and the archives, which may be of
+older code. The table and the plot go to ``docs/benchmarks.md`` and ``docs/benchmarks.png``. A peer
+that fails is reported as such.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contestants import DECODE, REPO, Contestant, contestants
-from preparation import archive_all, install
+from preparation import ARCHIVES, archive_all, install
 from report import SIZES, write_report
 from serving import Failure, load_for, say, served, wait_until_ready
 
@@ -68,7 +69,8 @@ def main() -> None:
     plan = replace(plan, **{key: value for key, value in changed.items() if value})
     work: Path = options.work
     if options.fresh:
-        shutil.rmtree(work / "cells", ignore_errors=True)
+        for name in ("cells", *ARCHIVES):
+            shutil.rmtree(work / name, ignore_errors=True)
     everyone = [
         c
         for c in contestants(work, options.decode)
@@ -179,7 +181,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="of the photographs")
     parser.add_argument("--warmup", type=float, help="seconds of load before each measurement")
     parser.add_argument("--decode", choices=("exact", "fast"), default=DECODE, help="Marina's")
-    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget what was measured and archived before"
+    )
     parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
     parser.add_argument("--docs", type=Path, default=REPO / "docs")
     return parser.parse_args()
