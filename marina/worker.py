@@ -10,6 +10,8 @@ before its archive's own modules, would hide them.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import runpy
 import sys
@@ -26,6 +28,7 @@ def main() -> None:
     program = Path(sys.argv[0])
     if program.name != "model_service_worker.py":
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
+    atexit.register(gc.freeze)  # or Python takes half a second to collect torch as it ends
     sys.path[0] = str(program.parent)  # as Python does with the program that it is given
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         import_module("numpy")  # starts threads, which serve
