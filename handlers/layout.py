@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# With more, the threads of one image wait for each other longer than they compute.
+_MOST_THREADS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -18,6 +21,11 @@ class Layout:
     cores: int
     workers: int
     threads: int
+
+    @property
+    def lone_threads(self) -> int:
+        """Of an image that comes while no other worker computes, see ``handlers.spread``."""
+        return min(self.cores, _MOST_THREADS)
 
     @property
     def warning(self) -> str | None:

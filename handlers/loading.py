@@ -29,7 +29,6 @@ def load_backend(
     backend: Backend,
     precision: Precision,
     fusion: bool,
-    winograd: bool,
     threads: int,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Load a model with the library that it was exported for.
@@ -41,7 +40,6 @@ def load_backend(
         backend: The library.
         precision: What the model was exported in.
         fusion: Of TorchScript, see ``load_model``.
-        winograd: Of TorchScript, too.
         threads: Of one forward pass. TorchScript and inductor take torch's own, which the caller
             sets.
 
@@ -53,7 +51,7 @@ def load_backend(
         ValueError: The backend cannot run on the device.
     """
     if backend == "torchscript":
-        return load_model(file, spec, device, fusion=fusion, winograd=winograd)
+        return load_model(file, spec, device, fusion=fusion)
     if device.type != "cpu":
         # The word for NVIDIA's platform is avoided, see ``choose_device``.
         raise ValueError(

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from handlers.preprocess import normalize
-from handlers.rewrite import use_winograd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from handlers.image_spec import ImageSpec
-
-logger = logging.getLogger(__name__)
 
 # torch compiles a graph anew for each shape of its input, up to so many; its own rule would take
 # shapes after the second for dynamic ones, which oneDNN Graph cannot fuse.
@@ -44,7 +41,7 @@ class PixelModel(nn.Module):
 
 
 def load_model(
-    file: Path, spec: ImageSpec, device: torch.device, *, fusion: bool, winograd: bool
+    file: Path, spec: ImageSpec, device: torch.device, *, fusion: bool
 ) -> torch.jit.ScriptModule:
     """Load a TorchScript file onto a device, put the normalization in front, and freeze it there.
 
@@ -57,7 +54,6 @@ def load_model(
         device: Where to run it.
         fusion: Whether oneDNN Graph fuses operations on a CPU. This is a setting of the whole
             process. It compiles each input shape in its first calls; some models it cannot take.
-        winograd: Whether a CPU computes by Winograd's algorithm what is faster by it; float32 only.
 
     Returns:
         The frozen module, from pixels (N, C, crop, crop), uint8, to logits (N, classes).
@@ -79,7 +75,21 @@ def load_model(
             whole = PixelModel(module, spec).eval()
             traced = torch.jit.trace(whole, blank, check_trace=False)  # type: ignore[no-untyped-call]
         frozen: torch.jit.ScriptModule = torch.jit.freeze(traced)
-    if winograd and device.type == "cpu":
-        replaced = use_winograd(frozen, blank)
-        logger.info("%d convolutions are computed by Winograd's algorithm", replaced)
     return frozen
+
+
+def twin(model: torch.jit.ScriptModule) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Give a frozen model a second time: it has the same weights, but is compiled apart.
+
+    oneDNN Graph compiles for the number of threads of its first run.
+
+    Returns:
+        From pixels to logits, as the model; None where the graph needs its module.
+    """
+    graph: Any = model.graph.copy()
+    if next(graph.inputs()).uses():
+        return None
+    graph.eraseInput(0)
+    again: Callable[[torch.Tensor], torch.Tensor]
+    again = torch._C._create_function_from_graph("forward", graph)  # noqa: SLF001 - no public way
+    return again

@@ -77,7 +77,7 @@ class Pipeline:
         self.spec = spec
         self.device = device
         self.sizes = tuple(sizes)
-        self._model = model
+        self.model = model
         self._limits = limits
         self._threads = threads
         self._gpu = gpu
@@ -187,7 +187,7 @@ class Pipeline:
         release_memory()
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:
-        parts = [self._model(part) for part in torch.split(batch, cut(len(batch), self.sizes))]
+        parts = [self.model(part) for part in torch.split(batch, cut(len(batch), self.sizes))]
         if not all(isinstance(part, torch.Tensor) and part.ndim == 2 for part in parts):
             raise TypeError("expected a model that gives one tensor of logits (N, classes)")
         return torch.cat(parts).float()

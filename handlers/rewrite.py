@@ -5,11 +5,14 @@ torch has no public way to do it; what is used here of its graphs has been in it
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from handlers.winograd import OPERATOR, tiles, transform_weights
+
+if TYPE_CHECKING:
+    from handlers.image_spec import ImageSpec
 
 _CONVOLUTIONS = ("aten::_convolution", "aten::conv2d")
 
@@ -39,17 +42,18 @@ class _Step(NamedTuple):
     relu: bool
 
 
-def use_winograd(model: torch.jit.ScriptModule, pixels: torch.Tensor) -> int:
+def use_winograd(model: torch.jit.ScriptModule, spec: ImageSpec) -> int:
     """Replace the convolutions of a frozen model for which it pays, before its first run.
 
     Args:
-        model: Frozen, on a CPU, in float32.
-        pixels: An input of it, of the size that it will have: sizes decide what pays.
+        model: Frozen, on a CPU; what is not in float32 is left alone.
+        spec: Of its images: their size decides what pays.
 
     Returns:
         How many were replaced.
     """
     graph = model.graph
+    pixels = torch.zeros(1, spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (N, C, H, W)
     found = [node for node in graph.nodes() if node.kind() in _CONVOLUTIONS and _suits(node)]
     counts = _products(graph, found, model, pixels)
     large = [

@@ -32,6 +32,7 @@ class Settings:
         fusion: Whether oneDNN Graph fuses the model's operations on a CPU; the export tried it.
         winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm, in workers of one
             thread; the export tried it, too.
+        spread: Whether an image that comes alone is computed on all cores, see ``handlers.spread``.
         gpu_decode: Whether a GPU decodes JPEGs, in the fast mode.
         graphs: Whether a GPU replays recorded graphs.
         explanations: Whether ``/explanations`` is answered; one costs fifty predictions.
@@ -47,6 +48,7 @@ class Settings:
     backend: Backend = "torchscript"
     fusion: bool = True
     winograd: bool = False
+    spread: bool = False
     gpu_decode: bool = True
     graphs: bool = True
     explanations: bool = False
@@ -75,7 +77,7 @@ class Settings:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.precision not in SUPPORTED[self.backend]:
             raise ValueError(unsupported(self.backend, self.precision))
-        for name in ("fusion", "winograd", "gpu_decode", "graphs", "explanations"):
+        for name in ("fusion", "winograd", "spread", "gpu_decode", "graphs", "explanations"):
             if getattr(self, name) not in (True, False):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         _ = self.limits

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
+from time import thread_time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -11,25 +13,33 @@ import torch
 from handlers.backend import FILES, KEEP_THREADS
 from handlers.background import Background
 from handlers.cores import usable_cores
+from handlers.errors import GoldenMismatch
 from handlers.golden import Golden
 from handlers.gpu import equip, with_graphs
 from handlers.image_spec import ImageSpec
 from handlers.layout import Layout, lay_out
 from handlers.loading import load_backend
+from handlers.model import twin
+from handlers.parking import VARIABLE as COMMON_FOLDER
 from handlers.pipeline import Loaded, Pipeline
 from handlers.precision import processor_flags, slow_precision_warning
+from handlers.rewrite import use_winograd
 from handlers.sizes import graph_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from handlers.precision import Precision
     from handlers.settings import Settings
 
+    Step = Callable[[Callable[[], Any]], Any]
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# A forward pass of less CPU time is not shared out: threads would wait more than compute.
+WORTH_SHARING_S = 0.01
 
 
 def start(
@@ -59,9 +69,12 @@ def start(
     layout = _lay_out(config, settings)
     torch.set_num_threads(layout.threads)  # of the forward passes of this thread
     step = _run if _starts_threads(device, settings) else Background().run
-    pipeline = step(lambda: _load(folder, config, settings, device, batch_size, layout))
+    pipeline, lone = step(lambda: _load(folder, config, settings, device, batch_size, layout))
     step(lambda: pipeline.warm(settings.top_k))
-    step(lambda: _prove(pipeline, Golden.load(folder / "golden"), classes))
+    golden = Golden.load(folder / "golden")
+    step(lambda: _prove(pipeline, golden, classes))
+    if lone is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
+        _spread(pipeline, lone, golden, layout, step)
     pipeline.renew_threads()
     return pipeline
 
@@ -91,7 +104,8 @@ def _load(
     device: torch.device,
     batch_size: int,
     layout: Layout,
-) -> Pipeline:
+) -> tuple[Pipeline, Pipeline | None]:
+    """Give the pipeline, and one of the same model for lone images, if they may be shared out."""
     spec = ImageSpec.from_mapping(config.get("image") or {})
     _check_precision(settings.precision, device)
     model = load_backend(
@@ -101,15 +115,60 @@ def _load(
         backend=settings.backend,
         precision=settings.precision,
         fusion=settings.fusion,
-        winograd=settings.winograd and layout.threads == 1,  # the direct way shares its work better
         threads=layout.threads,
     )
+    again = None  # the same model, to be compiled for all cores
+    if isinstance(model, torch.jit.ScriptModule) and device.type == "cpu":
+        if _may_spread(settings, layout):
+            again = twin(model)
+        if settings.winograd and layout.threads == 1:  # the direct way shares its work better
+            replaced = use_winograd(model, spec)
+            logger.info("%d convolutions are computed by Winograd's algorithm", replaced)
     if device.type == "cuda" and settings.graphs:
         model = with_graphs(model, spec, device, batch_size)
     gpu = equip(spec, settings, device, batch_size)
     fused = settings.fusion and device.type == "cpu"
     sizes = graph_sizes(batch_size, settings.backend, fused=fused)
-    return Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
+    pipeline = Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
+    return pipeline, again and Pipeline(again, spec, settings.limits, device, layout.threads)
+
+
+def _may_spread(settings: Settings, layout: Layout) -> bool:
+    """Tell whether there are workers and cores to ask; in int8, threads wait more than compute."""
+    wanted = settings.spread and settings.precision != "int8"
+    return wanted and layout.threads < layout.lone_threads and COMMON_FOLDER in os.environ
+
+
+def _cpu_s(pipeline: Pipeline) -> float:
+    """Give the CPU time that this thread takes for the model's part of one image."""
+    spec = pipeline.spec
+    blank = torch.zeros(1, spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (N, C, H, W)
+    started = thread_time()
+    pipeline.infer(blank)
+    return thread_time() - started
+
+
+def _spread(pipeline: Pipeline, lone: Pipeline, golden: Golden, layout: Layout, step: Step) -> None:
+    """Have lone images computed on all cores, unless they come out as others there."""
+    from handlers.spread import Spread  # where there is flock(2): not on Windows
+
+    threads = layout.lone_threads
+    try:
+        step(lambda: _prove_lone(lone, golden, threads))
+    except GoldenMismatch as err:
+        logger.warning("a lone image is not shared out among the cores: %s", err)
+    else:
+        folder = Path(os.environ[COMMON_FOLDER])
+        pipeline.model = Spread(pipeline.model, lone.model, threads, folder)
+        logger.info("a lone image takes %d threads while no other worker computes", threads)
+    torch.set_num_threads(layout.threads)  # of this thread and those to come
+
+
+def _prove_lone(lone: Pipeline, golden: Golden, threads: int) -> None:
+    torch.set_num_threads(threads)
+    lone.warm(top_k=1)
+    pixels = [lone.load(image.data).pixels for image in golden.images]
+    golden.check(lone.predict(pixels), lone.device.type)
 
 
 def _check_precision(precision: Precision, device: torch.device) -> None:

@@ -22,6 +22,7 @@ from handlers.backend import BACKENDS, SUPPORTED, Backend
 from handlers.loading import load_backend
 from handlers.pipeline import WARM_UP_RUNS
 from handlers.precision import Precision
+from handlers.rewrite import use_winograd
 from marina.errors import ExportError
 from marina.export import backends
 from marina.export.precision import quiet_torch
@@ -60,16 +61,18 @@ def load(run: Run, backend: Backend, precision: Precision, folder: Path) -> Mode
             torch.jit.save(compiled(network, recipe), changed.model)
     else:
         backends.save(network, changed, changed.model)
-    return load_backend(
+    model = load_backend(
         changed.model,
         recipe.image,
         CPU,
         backend=backend,
         precision=precision,
         fusion=precision != "int8",
-        winograd=precision == "fp32",
         threads=1,
     )
+    if precision == "fp32" and isinstance(model, torch.jit.ScriptModule):
+        use_winograd(model, recipe.image)
+    return model
 
 
 def warm(model: Model, batches: list[torch.Tensor]) -> Model:

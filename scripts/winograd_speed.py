@@ -23,6 +23,7 @@ from torch import nn
 
 from handlers.image_spec import ImageSpec
 from handlers.model import load_model
+from handlers.rewrite import use_winograd
 from handlers.winograd import convolve, transform_weights
 from marina.export.precision import quiet_torch
 
@@ -91,11 +92,8 @@ def networks(names: list[str], sizes: list[int], batches: list[int]) -> Iterator
             with tempfile.TemporaryDirectory() as folder, quiet_torch():
                 file = Path(folder) / "model.pt"
                 torch.jit.trace(network, torch.zeros(2, 3, size, size)).save(str(file))
-                both = [
-                    load_model(file, spec, torch.device("cpu"), fusion=True, winograd=winograd)
-                    for winograd in (False, True)
-                ]
-            replaced = str(both[1].graph).count("marina::winograd")
+                both = [load_model(file, spec, torch.device("cpu"), fusion=True) for _ in range(2)]
+            replaced = use_winograd(both[1], spec)
             for count in batches:
                 pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
                 title = f"{name}, {size} px, {replaced} replaced"

@@ -97,6 +97,7 @@ def model_config(run: Run) -> str:
             "backend": serve.backend,
             "fusion": parity["fusion"],
             "winograd": parity["winograd"] == "proved",
+            "spread": serve.spread,
             "gpu_decode": serve.gpu_decode,
             "graphs": serve.graphs,
             "explanations": serve.explanations,

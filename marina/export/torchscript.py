@@ -19,6 +19,7 @@ from handlers.errors import BackendUnavailable
 from handlers.layout import lay_out
 from handlers.loading import load_backend
 from handlers.pipeline import Pipeline
+from handlers.rewrite import use_winograd
 from handlers.sizes import graph_sizes
 from marina.errors import ExportError, ParityError
 from marina.export import backends
@@ -272,9 +273,10 @@ def _load(
             backend=serve.backend,
             precision=serve.precision,
             fusion=fusion,
-            winograd=winograd,
             threads=threads,
         )
     except BackendUnavailable as err:
         raise ExportError(str(err)) from err
+    if winograd and isinstance(model, torch.jit.ScriptModule):
+        use_winograd(model, recipe.image)
     return Pipeline(model, recipe.image, serve.limits, _CPU, threads, sizes)

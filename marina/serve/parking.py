@@ -100,7 +100,7 @@ def _parked(
     Yields:
         Whether they are held; not if they are busy for longer, or answer without parking.
     """
-    lot.mkdir(parents=True)
+    lot.mkdir()
     with ThreadPoolExecutor(max_workers=64) as pool:
         try:
             yield _fill(lot, workers, lambda: pool.submit(ask), timeout_s)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 # modules.
 _DROPPED = frozenset({"LOG_LOCATION", "METRICS_LOCATION", "PYTHONPATH", "SM_TELEMETRY_LOG"})
 
+# Unless the environment says otherwise. A worker's threads would spin for each other at the end of
+# every layer, for milliseconds, on cores that others need to get there: docs/speed.md has what that
+# costs on a machine that is not idle. They do so for microseconds, as to sleep and wake takes more.
+# And numpy's OpenBLAS would start a thread per core in each, before it is asked for anything.
+_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
+
 # What Java says on stdout of a machine without a GPU, and what Log4j says of Java 9 and newer.
 _NOISE = ("nvidia-smi not available", "WARNING: sun.reflect.Reflection", "Model server started.")
 
@@ -120,10 +126,7 @@ def _environment(workspace: Workspace) -> dict[str, str]:
         if name not in _DROPPED and not name.startswith("TS_")
     }
     own = {"TMPDIR": str(workspace.temporary), PARKING: str(workspace.parking), COUNTS_BATCHES: "1"}
-    # A worker's threads would spin for each other at the end of every layer, on cores that others
-    # need to get there: docs/speed.md has what that costs on a machine that is not idle.
-    # And numpy's OpenBLAS would start a thread per core in each, before it is asked for anything.
-    return {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1", **kept, **own}
+    return {**_DEFAULTS, **kept, **own}
 
 
 def _is_reason(line: str) -> bool:

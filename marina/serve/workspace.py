@@ -55,7 +55,8 @@ class Workspace:
         log4j2: For ``log4j2.xml``.
         metrics: For ``metrics.yaml``.
         keys: Where TorchServe writes its tokens.
-        parking: Where workers are told to hold a request, see `handlers.parking`.
+        parking: Where workers are told to hold a request, see `handlers.parking`, and tell each
+            other that they compute, see `handlers.spread`.
         output: What Java itself writes to stdout and stderr.
     """
 
@@ -93,7 +94,7 @@ class Workspace:
                 f"the temporary folder {tempfile.gettempdir()} has too long a path for the "
                 "workers' sockets: set TMPDIR to a shorter one, such as /tmp"
             )
-        for each in (workspace.store, workspace.temporary):
+        for each in (workspace.store, workspace.temporary, workspace.parking):
             each.mkdir()
         return workspace
 

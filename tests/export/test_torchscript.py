@@ -34,7 +34,7 @@ def test_the_export_answers_as_the_network(quick_run: Run) -> None:
     spec = quick_run.recipe.image
     network = quick_run.load_network()
     assert record["fusion"] is True
-    served = load_model(quick_run.model, spec, torch.device("cpu"), fusion=False, winograd=False)
+    served = load_model(quick_run.model, spec, torch.device("cpu"), fusion=False)
     with torch.inference_mode():
         for batch in (1, 5):
             pixels = torch.randint(0, 256, (batch, 1, 32, 32), dtype=torch.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from ts.service import Service
 from handlers.errors import GoldenMismatch
 from handlers.gpu import Gpu
 from handlers.image_classifier import ImageClassifier
-from handlers.loading import load_backend
 from handlers.model import load_model
+from handlers.parking import VARIABLE as PARKING
 from handlers.preprocess import load_pixels
+from handlers.spread import Spread
+from handlers.startup import WORTH_SHARING_S
 
 DEVICES = [pytest.param(None, id="cpu")]
 if torch.cuda.is_available():
@@ -206,7 +209,7 @@ def test_explanations_are_refused_unless_the_recipe_allows_them(worker: Worker) 
 def test_the_temperature_softens_the_answer(worker: Worker, folder: Path) -> None:
     sharp = next(iter(worker.ask(GOOD["PNG"])[0][1].values()))
     hot = Worker(folder, temperature=4.0, top_k=5).ask(GOOD["PNG"])[0][1]
-    model = load_model(folder / "model.pt", SPEC, torch.device("cpu"), fusion=True, winograd=False)
+    model = load_model(folder / "model.pt", SPEC, torch.device("cpu"), fusion=True)
     with torch.no_grad():
         logits = model(load_pixels(GOOD["PNG"], SPEC)[None])[0]
     expected = (logits / 4).softmax(0).sort(descending=True).values
@@ -220,15 +223,70 @@ def test_winograd_is_for_workers_of_one_thread(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-
-    def load(*of: Any, winograd: bool, **settings: Any) -> Any:
-        asked.append(winograd)
-        return load_backend(*of, winograd=winograd, **settings)
-
-    monkeypatch.setattr("handlers.startup.load_backend", load)
-    for threads, winograd in ((1, True), (2, True), (1, False)):
+    monkeypatch.setattr("handlers.startup.use_winograd", lambda *of: asked.append(of))
+    for threads, winograd, times in ((1, True, 1), (2, True, 0), (1, False, 0)):
+        asked.clear()
         Worker(folder, threads=threads, winograd=winograd)
-    assert asked == [True, False, False]
+        assert len(asked) == times
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a server's worker of each `Worker`, with cores of others, and no model too small."""
+    monkeypatch.setenv(PARKING, str(tmp_path))
+    monkeypatch.setattr("handlers.startup.usable_cores", lambda: 3)
+    monkeypatch.setattr("handlers.startup.WORTH_SHARING_S", 0)
+    return tmp_path
+
+
+def test_a_lone_image_is_computed_on_all_cores(folder: Path, shared: Path) -> None:
+    del shared
+    before = torch.get_num_threads()
+    worker = Worker(folder, threads=1, spread=True, winograd=True)
+    spread = worker.handler._pipeline.model
+    assert isinstance(spread, Spread)
+    with ThreadPoolExecutor(1) as another:
+        assert torch.get_num_threads() == another.submit(torch.get_num_threads).result() == 1
+    asked = []
+    few = spread._few
+    spread._few = lambda pixels: asked.append(len(pixels)) or few(pixels)
+    plain = Worker(folder, threads=1)
+    for images in ([GOOD["PNG"]], [GOOD["JPEG"], GOOD["turned"]], [GOOD["turned"]]):
+        for (status, answer), (_, expected) in zip(
+            worker.ask(*images), plain.ask(*images), strict=True
+        ):
+            assert status == 200
+            assert answer == pytest.approx(expected, abs=1e-5)
+    assert asked == [2]
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "why_not", ["the recipe", "no server", "all cores", "small", "int8", "other"]
+)
+def test_an_image_is_not_always_spread(
+    folder: Path,
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    why_not: str,
+) -> None:
+    del shared
+    before = torch.get_num_threads()
+    if why_not == "no server":
+        monkeypatch.delenv(PARKING)
+    if why_not == "small":
+        monkeypatch.setattr("handlers.startup.WORTH_SHARING_S", WORTH_SHARING_S)
+    if why_not == "other":  # the model gives something else in more threads
+        monkeypatch.setattr("handlers.startup.twin", lambda _: lambda pixels: torch.ones(1, 4))
+    threads = 3 if why_not == "all cores" else 1
+    precision = "int8" if why_not == "int8" else "fp32"
+    worker = Worker(folder, threads=threads, spread=why_not != "the recipe", precision=precision)
+    assert isinstance(worker.handler._pipeline.model, torch.jit.ScriptModule)
+    assert torch.get_num_threads() == threads
+    assert ("a lone image is not shared out" in caplog.text) == (why_not == "other")
+    assert worker.ask(GOOD["PNG"])[0][0] == 200
+    torch.set_num_threads(before)
 
 
 def test_mates_keep_their_own_options(worker: Worker) -> None:
@@ -276,7 +334,7 @@ def test_a_fault_of_the_model_is_not_hidden(folder: Path, monkeypatch: pytest.Mo
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("the model broke")
 
-    monkeypatch.setattr(worker.handler._pipeline, "_model", fail)
+    monkeypatch.setattr(worker.handler._pipeline, "model", fail)
     with pytest.raises(RuntimeError, match="the model broke"):
         worker.ask(GOOD["PNG"])
 

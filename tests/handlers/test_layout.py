@@ -20,6 +20,11 @@ def test_the_cores_are_shared_out(
     assert str(lay_out(cores, workers, threads)) == line
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (4, 4), (64, 8)])
+def test_a_lone_image_does_not_take_too_many(cores: int, threads: int) -> None:
+    assert lay_out(cores).lone_threads == threads
+
+
 def test_more_threads_than_cores_are_warned_of() -> None:
     assert lay_out(4, 2, 2).warning is None
     warning = lay_out(4, None, 2).warning

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from handlers.image_spec import ImageLimits, ImageSpec
-from handlers.model import load_model
+from handlers.model import load_model, twin
 from handlers.pipeline import Pipeline
 from handlers.preprocess import normalize
 from handlers.sizes import cut, graph_sizes
@@ -49,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_batch_size_answers_as_the_network(file: Path, device: str, fusion: bool) -> None:
     where = torch.device(device)
-    model = load_model(file, SPEC, where, fusion=fusion, winograd=False)
+    model = load_model(file, SPEC, where, fusion=fusion)
     pipeline = Pipeline(model, SPEC, ImageLimits(), where, threads=1, sizes=(6, 4, 1))
     pipeline.warm(top_k=2)
     net = network()
@@ -69,3 +70,21 @@ def test_a_batch_is_cut_into_the_sizes_that_are_compiled() -> None:
     assert graph_sizes(1, fused=True) == (1,)
     cuts = {1: [1], 3: [2, 1], 4: [4], 7: [4, 2, 1], 9: [4, 4, 1]}
     assert {count: cut(count, (4, 2, 1)) for count in cuts} == cuts
+
+
+def test_a_twin_has_the_same_weights(file: Path) -> None:
+    model = load_model(file, SPEC, torch.device("cpu"), fusion=True)
+    again = twin(model)
+    assert again is not None
+    weights = {tensor.data_ptr() for tensor in constants(model.graph)}
+    assert weights == {tensor.data_ptr() for tensor in constants(again.graph)}
+    pixels = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = model(pixels)
+        for _ in range(3):  # oneDNN Graph compiles it in these
+            torch.testing.assert_close(again(pixels), expected, atol=1e-5, rtol=0)
+
+
+def constants(graph: Any) -> list[torch.Tensor]:
+    values = [node.output().toIValue() for node in graph.findAllNodes("prim::Constant")]
+    return [value for value in values if isinstance(value, torch.Tensor) and value.ndim > 1]

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from handlers.image_spec import ImageSpec
-from handlers.model import load_model
+from handlers.model import load_model, twin
 from handlers.preprocess import normalize
+from handlers.rewrite import use_winograd
 from handlers.winograd import convolve, transform_weights
 
 if TYPE_CHECKING:
@@ -95,8 +96,16 @@ def file(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def rewritten(
+    file: Path, spec: ImageSpec = SPEC, *, fusion: bool = False
+) -> torch.jit.ScriptModule:
+    model = load_model(file, spec, CPU, fusion=fusion)
+    use_winograd(model, spec)
+    return model
+
+
 def test_a_graph_keeps_its_answers(network: nn.Module, file: Path) -> None:
-    model = load_model(file, SPEC, CPU, fusion=False, winograd=True)
+    model = rewritten(file)
     operators = [node.kind() for node in model.graph.nodes()]
     assert operators.count("marina::winograd") == 6  # first to sixth
     assert operators.count("aten::_convolution") == 2
@@ -107,8 +116,20 @@ def test_a_graph_keeps_its_answers(network: nn.Module, file: Path) -> None:
             torch.testing.assert_close(model(pixels), expected, atol=1e-4, rtol=0)
 
 
+def test_a_twin_computes_directly(network: nn.Module, file: Path) -> None:
+    model = load_model(file, SPEC, CPU, fusion=False)
+    again = twin(model)
+    assert again is not None
+    assert use_winograd(model, SPEC) == 6
+    pixels = torch.randint(0, 256, (1, 3, 60, 60), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = network(normalize(pixels, SPEC))
+        torch.testing.assert_close(again(pixels), expected, atol=1e-5, rtol=0)
+    assert "marina::winograd" not in str(again.graph)
+
+
 def test_a_sum_and_a_cut_are_done_in_one_go(file: Path) -> None:
-    graph = load_model(file, SPEC, CPU, fusion=False, winograd=True).graph
+    graph = rewritten(file).graph
     first, *_ = (node for node in graph.nodes() if node.kind() == "marina::winograd")
     assert first.namedInput("other").type().kind() == "TensorType"
     assert first.namedInput("relu").toIValue() is True
@@ -138,7 +159,7 @@ def test_only_what_suits_is_replaced(
     with warnings.catch_warnings(action="ignore", category=FutureWarning), torch.no_grad():
         torch.jit.trace(whole.eval(), torch.zeros(2, 3, px, px)).save(str(path))
     spec = replace(SPEC, resize=px, crop=px)
-    model = load_model(path, spec, CPU, fusion=False, winograd=True)
+    model = rewritten(path, spec)
     assert str(model.graph).count("marina::winograd") == replaced
 
 
@@ -147,5 +168,5 @@ def test_half_precision_is_left_alone(network: nn.Module, tmp_path: Path) -> Non
     cast = torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
     with warnings.catch_warnings(action="ignore", category=FutureWarning), torch.no_grad(), cast:
         torch.jit.trace(network, torch.zeros(2, 3, 60, 60)).save(str(path))
-    model = load_model(path, SPEC, CPU, fusion=True, winograd=True)
+    model = rewritten(path, fusion=True)
     assert "marina::winograd" not in str(model.graph)

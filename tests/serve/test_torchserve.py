@@ -14,7 +14,11 @@ WORKSPACE = SimpleNamespace(temporary=Path("/t"), parking=Path("/p"))
 
 @pytest.mark.parametrize(
     ("name", "ours", "given"),
-    [("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"), ("OPENBLAS_NUM_THREADS", "1", "4")],
+    [
+        ("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"),
+        ("GOMP_SPINCOUNT", "1000", "0"),
+        ("OPENBLAS_NUM_THREADS", "1", "4"),
+    ],
 )
 def test_workers_threads_leave_the_cores_alone_unless_told(
     monkeypatch: pytest.MonkeyPatch, name: str, ours: str, given: str

@@ -1,0 +1,123 @@
+"""A lone image goes to all cores while no other worker computes; everything else does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from handlers.spread import Spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ONE = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+TWO = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+
+HOLDER = """
+import sys
+from pathlib import Path
+import torch
+from handlers.spread import Spread
+
+def few(pixels):
+    print("computes", flush=True)
+    sys.stdin.read()
+
+Spread(few, few, 2, Path(sys.argv[1]))(torch.zeros(2, 3, 4, 4))
+"""
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The number of threads is the process's as well as each thread's."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Model:
+    """Says which of the two computed, and in how many threads."""
+
+    def __init__(self, folder: Path):
+        self.calls: list[tuple[str, int]] = []
+        self.spread = Spread(self._named("few"), self._named("many"), 3, folder)
+        torch.set_num_threads(1)
+
+    def ask(self, pixels: torch.Tensor) -> tuple[str, int]:
+        assert torch.equal(self.spread(pixels), pixels + 1)
+        return self.calls[-1]
+
+    def _named(self, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        def model(pixels: torch.Tensor) -> torch.Tensor:
+            self.calls.append((name, torch.get_num_threads()))
+            return pixels + 1
+
+        return model
+
+
+def test_an_image_alone_is_spread_and_a_batch_is_not(tmp_path: Path) -> None:
+    model = Model(tmp_path)
+    assert [model.ask(pixels) for pixels in (ONE, TWO, ONE)] == [
+        ("many", 3),
+        ("few", 1),
+        ("many", 3),
+    ]
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(torch.get_num_threads).result() == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_is_spread_while_another_computes(tmp_path: Path, count: int) -> None:
+    """The other holds the lock, alone or not; nobody waits for it."""
+    begun, ended = Event(), Event()
+
+    def slow(pixels: torch.Tensor) -> torch.Tensor:
+        begun.set()
+        ended.wait(20)
+        return pixels
+
+    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(other, torch.zeros(count, 3, 4, 4))
+        assert begun.wait(20)
+        assert model.ask(ONE) == model.ask(TWO) == ("few", 1)
+        ended.set()
+        pending.result()
+    assert model.ask(ONE) == ("many", 3)
+
+
+def test_a_worker_that_dies_takes_its_lock_along(tmp_path: Path) -> None:
+    model = Model(tmp_path)
+    words = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"computes\n"
+        assert model.ask(ONE) == ("few", 1)
+        worker.kill()
+        worker.wait()
+    assert model.ask(ONE) == ("many", 3)
+
+
+def test_a_model_that_fails_lets_others_compute(tmp_path: Path) -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("broken")
+
+    failing, model = Spread(broken, broken, 2, tmp_path), Model(tmp_path)
+    for pixels in (ONE, TWO):
+        with pytest.raises(RuntimeError, match="broken"):
+            failing(pixels)
+    assert model.ask(ONE) == ("many", 3)
+
+
+def test_the_model_runs_without_gradients(tmp_path: Path) -> None:
+    weight = torch.ones(1, requires_grad=True)
+    spread = Spread(lambda x: x * weight, lambda x: x * weight, 2, tmp_path)
+    with torch.inference_mode():
+        assert not spread(ONE).requires_grad
