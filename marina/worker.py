@@ -28,7 +28,7 @@ def main() -> None:
     program = Path(sys.argv[0])
     if program.name != "model_service_worker.py":
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
-    atexit.register(gc.freeze)  # or Python takes half a second to collect torch as it ends
+    atexit.register(_leave)
     sys.path[0] = str(program.parent)  # as Python does with the program that it is given
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         import_module("numpy")  # starts threads, which serve
@@ -36,6 +36,12 @@ def main() -> None:
     thread.start()
     thread.join()
     runpy.run_path(str(program), run_name="__main__")
+
+
+def _leave() -> None:
+    """Spare the end of the process half a second in which Python would collect torch."""
+    if "triton" not in sys.modules:  # its bindings would report all that is not collected as leaks
+        gc.freeze()
 
 
 def _import() -> None:

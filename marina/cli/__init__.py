@@ -6,8 +6,6 @@ Results go to stdout, progress and messages to stderr. Imports stand in the verb
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 
 from marina.cli import (  # noqa: F401 - they hang their verbs on app
@@ -38,7 +36,6 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command; an error of ours ends with its one-line cause and its own exit code."""
-    atexit.register(gc.freeze)  # or Python takes half a second to collect torch as it ends
     try:
         app()
     except MarinaError as err:
