@@ -78,3 +78,30 @@ def test_numpy_is_not_imported_aside_when_it_starts_threads_that_serve(folder: P
 
 def test_another_program_runs_as_it_is(folder: Path) -> None:
     assert told(folder, "metric_collector")["imported"] == {}
+
+
+CYCLE = """
+import os, sys
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self, write=os.write):
+        write(1, b"collected")
+sys.modules["keeps"] = Cycle()
+"""
+
+
+@pytest.mark.parametrize("triton", [False, True])
+def test_only_bindings_that_want_it_have_all_collected_at_the_end(
+    folder: Path, triton: bool
+) -> None:
+    program = folder / "ts" / "model_service_worker.py"
+    with program.open("a") as file:
+        file.write(CYCLE + ("sys.modules['triton'] = sys" if triton else ""))
+    done = subprocess.run(
+        [PROGRAM, program],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        check=True,
+    )
+    assert (b"collected" in done.stdout) == triton
