@@ -38,6 +38,11 @@ SUPPORTED: dict[Backend, tuple[Precision, ...]] = {
 }
 
 
+def needs_cpu(backend: Backend, precision: Precision) -> bool:
+    """Tell whether a model computes on a CPU alone."""
+    return backend != "torchscript" or precision == "int8"
+
+
 def unsupported(backend: Backend, precision: Precision) -> str:
     """Say that a backend does not compute in a precision, and which do."""
     others = [other for other in BACKENDS if precision in SUPPORTED[other]]

@@ -26,6 +26,7 @@ def choose_device(gpu_id: int | None) -> torch.device:
         # lack of memory (ts/model_service_worker.py).
         raise ValueError(
             f"TorchServe assigned GPU {gpu_id}, but torch {torch.__version__} sees {seen} usable "
-            "GPUs: check the driver with nvidia-smi, or set number_of_gpu=0 in config.properties"
+            "GPUs: check the driver with nvidia-smi, or compute on the CPU (marina serve --no-gpu, "
+            "or number_of_gpu=0 in config.properties)"
         )
     return torch.device("cuda", gpu_id)

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,8 @@ class Golden:
         return cls(images, atol)
 
     def first(self, count: int) -> Golden:
-        """Give the first images alone, or all where there are fewer."""
-        return replace(self, images=self.images[:count])
+        """Give the first images alone, and the same again where there are fewer."""
+        return replace(self, images=tuple(islice(cycle(self.images), count)))
 
     def agreement(self, logits: torch.Tensor) -> float:
         """Give the share of ``images`` whose top-1 class is the lab's.

@@ -55,8 +55,8 @@ def load_backend(
     if device.type != "cpu":
         # The word for NVIDIA's platform is avoided, see ``choose_device``.
         raise ValueError(
-            f"backend {backend} runs on the CPU only: export with serve.backend=torchscript for a "
-            "GPU, or set number_of_gpu=0 in config.properties"
+            f"backend {backend} runs on the CPU only: archive the model again, so that its "
+            "model-config.yaml says deviceType: cpu, or export with serve.backend=torchscript"
         )
     if backend == "inductor":
         from handlers import inductor

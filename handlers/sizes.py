@@ -37,6 +37,22 @@ def powers(batch_size: int) -> tuple[int, ...]:
     return tuple(sorted({batch_size, *smaller}, reverse=True))
 
 
+def replayed(sizes: Sequence[int], images: int) -> list[int]:
+    """Choose the batch sizes to replay golden images in, after all of them at once.
+
+    Args:
+        sizes: The largest first; the last is 1.
+        images: How many there are; a larger batch has some of them again.
+
+    Returns:
+        All sizes up to the number of images, and above it the powers of two and the largest,
+        without the size that all images at once are computed in.
+    """
+    at_once = min(sizes[0], images)
+    larger = powers(sizes[0])
+    return [size for size in sizes if size != at_once and (size < images or size in larger)]
+
+
 def cut(count: int, sizes: Sequence[int]) -> list[int]:
     """Cut a count into as few of the sizes as can be.
 

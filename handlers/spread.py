@@ -25,8 +25,8 @@ class Spread:
     """A model that computes one image in many threads if no other worker computes.
 
     Workers tell each other by locks on a folder (flock(2)), which end with the process that holds
-    them. Who computes holds the lock together with others; who computes on all cores holds it
-    alone. Nobody waits for it: a batch that comes meanwhile is computed as ever, and shares the
+    them. Who computes holds the lock together with others; who could have it alone computes on all
+    cores. Nobody waits for it: a batch that comes meanwhile is computed as ever, and shares the
     cores for the rest of that one forward pass.
 
     Args:
@@ -51,8 +51,7 @@ class Spread:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Give the logits (N, classes) of pixels (N, C, crop, crop), uint8."""
         alone = len(pixels) == 1 and self._lock(fcntl.LOCK_EX)
-        if not alone:
-            self._lock(fcntl.LOCK_SH)
+        self._lock(fcntl.LOCK_SH)  # alone, too: who comes meanwhile shall be seen the next time
         try:
             return self._pool.submit(self._spread, pixels).result() if alone else self._few(pixels)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from itertools import cycle, islice
 from pathlib import Path
 from time import thread_time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +25,7 @@ from handlers.parking import VARIABLE as COMMON_FOLDER
 from handlers.pipeline import Loaded, Pipeline
 from handlers.precision import processor_flags, slow_precision_warning
 from handlers.rewrite import use_winograd
-from handlers.sizes import graph_sizes
+from handlers.sizes import graph_sizes, replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -177,22 +178,23 @@ def _check_precision(precision: Precision, device: torch.device) -> None:
             logger.warning(warning)
     elif precision == "int8":
         raise ValueError(
-            "precision int8 runs on the CPU only: export with serve.precision=fp16 for a GPU, or "
-            "set number_of_gpu=0 in config.properties"
+            "precision int8 runs on the CPU only: archive the model again, so that its "
+            "model-config.yaml says deviceType: cpu, or export with serve.precision=fp16 for a GPU"
         )
 
 
 def _prove(pipeline: Pipeline, golden: Golden, classes: int) -> None:
     """Replay the golden images through the whole path, and count the classes.
 
-    All of them in full batches, then some in each smaller size: those are other graphs.
+    All of them at once, then some, or some twice, in the other sizes: those are other graphs.
     """
     loaded = pipeline.each(pipeline.load, [image.data for image in golden.images])
     pixels = [image.pixels for image in loaded]
     logits = pipeline.predict(pixels)  # (images, classes)
     golden.check(logits, pipeline.device.type)
-    for size in pipeline.sizes[1:]:
-        golden.first(size).check(pipeline.predict(pixels[:size]), pipeline.device.type)
+    for size in replayed(pipeline.sizes, len(pixels)):
+        batch = list(islice(cycle(pixels), size))
+        golden.first(size).check(pipeline.predict(batch), pipeline.device.type)
     if pipeline.decodes_on_gpu:
         _prove_gpu_decoding(pipeline, golden)
     if logits.shape[1] != classes:

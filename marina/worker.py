@@ -6,14 +6,20 @@ Importing torch is most of what a small model's worker does before it serves. Th
 TorchServe's own program imports is done here in a thread of low priority, and the program finds it
 done. Any other program runs as it is. Marina is not imported any further: what a worker imports
 before its archive's own modules, would hide them.
+
+A worker learns that TorchServe died when it next reads from it: amid a batch it would compute on,
+for as long as its model hangs. So it ends with TorchServe, however that ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import runpy
+import select
+import signal
 import sys
 import threading
 from importlib import import_module
@@ -28,6 +34,7 @@ def main() -> None:
     program = Path(sys.argv[0])
     if program.name != "model_service_worker.py":
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     atexit.register(_leave)
     sys.path[0] = str(program.parent)  # as Python does with the program that it is given
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
@@ -36,6 +43,17 @@ def main() -> None:
     thread.start()
     thread.join()
     runpy.run_path(str(program), run_name="__main__")
+
+
+def _end_with(torchserve: int) -> None:
+    """End when that process has, on a Linux that tells of it (pidfd_open(2))."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):
+        poll = select.poll()
+        poll.register(os.pidfd_open(torchserve), select.POLLIN)
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)  # nobody is there to be answered, or to be told
 
 
 def _leave() -> None:

@@ -73,16 +73,18 @@ def measure(archive: Path, image: bytes) -> Start:
             "METRICS_LOCATION": folder,
         }
         began = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        log = Path(folder) / "out"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            wait_for_answer(ports["rest"], image, began, process)
+            wait_for_answer(ports["rest"], image, began, process, log)
             return cost(process, time.perf_counter() - began)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
@@ -104,7 +106,7 @@ def with_one_worker(archive: Path, folder: Path) -> Path:
 
 
 def wait_for_answer(
-    port: int, image: bytes, began: float, process: subprocess.Popen[bytes]
+    port: int, image: bytes, began: float, process: subprocess.Popen[bytes], log: Path
 ) -> None:
     """Ask until the answer is 200."""
     while time.perf_counter() - began < TIMEOUT_S and process.poll() is None:
@@ -119,7 +121,8 @@ def wait_for_answer(
         finally:
             connection.close()
         time.sleep(POLL_S)
-    raise SystemExit(f"no answer within {TIMEOUT_S} s, or TorchServe ended: see its own log")
+    said = log.read_text(errors="replace")[-2000:]
+    raise SystemExit(f"no answer within {TIMEOUT_S} s, or TorchServe ended; it said last:\n{said}")
 
 
 def cost(process: subprocess.Popen[bytes], seconds: float) -> Start:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from handlers.backend import needs_cpu
 from marina.archive.check import MODEL_VERSION
 from marina.archive.mar import build, zip_reproducibly
 from marina.archive.store import Entry, ModelStore
@@ -87,6 +88,8 @@ def model_config(run: Run) -> str:
         "jobQueueSize": serve.queue_size,
         "responseTimeout": serve.response_timeout_s,
         "startupTimeout": serve.startup_timeout_s,
+        # Without it TorchServe gives every worker a GPU where it finds one.
+        **({"deviceType": "cpu"} if needs_cpu(serve.backend, serve.precision) else {}),
         "image": recipe.model_dump(mode="json")["image"],
         "handler": {
             "top_k": serve.top_k,

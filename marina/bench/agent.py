@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def perform(command: dict[str, Any]) -> dict[str, Any]:
-    """Run one load, or with ``probe`` send each image once."""
+    """Run one load, or with ``probe`` send one image."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as images:
         images.write(json.dumps(command["images"]))
         images.flush()
@@ -77,11 +77,9 @@ def _probe(environment: Environment) -> dict[str, Any]:
     user = environment.user_classes[0](environment)
     assert isinstance(user, ImageUser)  # noqa: S101 - for mypy: both classes are
     user.on_start()
-    answers = []
-    for image in read_images(str(environment.parsed_options.images)):  # type: ignore[union-attr]
-        answer = user.ask(image, time.perf_counter())
-        answers.append({"status": answer.status, "body": answer.body.decode("utf-8", "replace")})
-    return {"answers": answers}
+    image = read_images(str(environment.parsed_options.images))[0]  # type: ignore[union-attr]
+    answer = user.ask(image, time.perf_counter())
+    return {"status": answer.status, "body": answer.body.decode("utf-8", "replace")}
 
 
 def _run(environment: Environment, command: dict[str, Any]) -> dict[str, Any]:

@@ -152,6 +152,17 @@ def _unpack(archive: Path, folder: Path) -> int:
         raise BenchError(f"cannot read the archive {archive}: {err}") from err
 
 
+def _count(child: subprocess.Popen[str]) -> dict[str, float]:
+    said, complaints = child.communicate()
+    if not said:
+        raise BenchError(
+            f"a handler died as it was measured (exit status {child.returncode}): "
+            f"{complaints.strip()[-2000:]}"
+        )
+    counted: dict[str, float] = json.loads(said)
+    return counted
+
+
 def try_way(folder: Path, images: Path, processes: int, batch_size: int, seconds: float) -> Way:
     """Measure one way to use the machine.
 
@@ -186,7 +197,7 @@ def try_way(folder: Path, images: Path, processes: int, batch_size: int, seconds
             assert child.stdin is not None  # noqa: S101 - opened with a pipe
             child.stdin.write("go\n")
             child.stdin.flush()
-        counts = [json.loads(child.communicate()[0]) for child in children]
+        counts = [_count(child) for child in children]
     finally:
         for child in children:
             child.kill()

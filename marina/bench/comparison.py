@@ -33,10 +33,11 @@ class Change:
     """One number of two measurements.
 
     Attributes:
-        metric: Its name.
+        metric: Its name; ``errors`` is a share of the requests.
         before: In the first.
         after: In the second.
-        change: As a share of the first; 0.1 is +10%.
+        change: As a share of the first; 0.1 is +10%. Of ``errors``, the difference of the shares,
+            as there are mostly none before.
         low: Lower end of the change's 95% interval.
         high: Upper end.
     """
@@ -95,16 +96,16 @@ class Stretches:
         if weights is None:
             weights = np.ones(len(self._table))
         answers, seconds, errors, cpu_s = weights @ self._table
+        requests = answers + errors
+        found = {"errors": float(errors / requests) if requests else np.nan}
         heap = np.cumsum(weights[self._place])
         if not len(heap) or not heap[-1]:  # stretches without a request were drawn
-            return dict.fromkeys((*PERCENTILES, "mean", "throughput", "errors", "cpu"), np.nan)
-        found = {}
+            return {**dict.fromkeys((*PERCENTILES, "mean", "throughput", "cpu"), np.nan), **found}
         for name, share in PERCENTILES.items():
             index = np.searchsorted(heap, share / 100 * heap[-1])
             found[name] = float(self._latency_ms[min(index, len(heap) - 1)])
         found["mean"] = float(weights[self._place] @ self._latency_ms / heap[-1])
         found["throughput"] = float(answers / seconds)
-        found["errors"] = float(errors / weights.sum() * len(self._table))
         if not np.isnan(cpu_s):
             found["cpu"] = float(cpu_s / answers * 1e3) if answers else np.nan
         return found
@@ -127,17 +128,17 @@ def compare(before: Sequence[Result], after: Sequence[Result], seed: int = 0) ->
         seed: Of the resampling.
 
     Returns:
-        A change for each number that both have and that is not zero before.
+        A change of ``errors``, and of each number that both have and that is not zero before.
     """
     sides = Stretches(before), Stretches(after)
     first, second = (side.metrics() for side in sides)
-    names = [name for name in first if name in second and first[name]]
+    names = [name for name in first if name in second and (first[name] or name == "errors")]
     random = np.random.default_rng(seed)
     drawn = np.empty((RESAMPLES, len(names)))
     for row in range(RESAMPLES):
         a, b = (side.metrics(side.draw(random)) for side in sides)
-        drawn[row] = [b[name] / a[name] - 1 if a[name] else np.nan for name in names]
-    change = np.asarray([second[name] / first[name] - 1 for name in names])
+        drawn[row] = [_change(name, a[name], b[name]) for name in names]
+    change = np.asarray([_change(name, first[name], second[name]) for name in names])
     widening = _widening(min(side.stretches for side in sides))
     low, high = change + widening * (np.nanpercentile(drawn, [2.5, 97.5], axis=0) - change)
     return [
@@ -189,13 +190,17 @@ def broken(changes: Sequence[Change], limits: Sequence[ChangeLimit]) -> list[str
     found = []
     for limit in limits:
         change = by_name.get(limit.metric)
-        if change is None and limit.metric == "errors":
-            continue  # there were none before: their share has no ratio
         if change is None:
             raise BenchError(f"{limit}: {limit.metric} was not measured in both")
         if limit.is_broken(change.change, change.low, change.high):
             found.append(f"{limit} ({change.change:+.1%}, {change.low:+.1%} to {change.high:+.1%})")
     return found
+
+
+def _change(metric: str, before: float, after: float) -> float:
+    if metric == "errors":
+        return after - before
+    return after / before - 1 if before else np.nan
 
 
 def _widening(stretches: int) -> float:

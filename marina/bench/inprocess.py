@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
 from marina.bench.handler import PackedHandler
 
 
@@ -23,7 +25,7 @@ def main() -> None:
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the handler prints shall not come between
     handler = PackedHandler(
-        Path(folder), workers=int(workers), batch_size=int(batch_size), gpu_id=_gpu()
+        Path(folder), workers=int(workers), batch_size=int(batch_size), gpu_id=_gpu(Path(folder))
     )
     files = [Path(name).read_bytes() for name in json.loads(Path(images).read_text())]
     turn = itertools.cycle(files)
@@ -50,10 +52,11 @@ def main() -> None:
     lines.flush()
 
 
-def _gpu() -> int | None:
+def _gpu(folder: Path) -> int | None:
     import torch
 
-    return 0 if torch.cuda.is_available() else None
+    device = yaml.safe_load((folder / "model-config.yaml").read_text()).get("deviceType")
+    return 0 if torch.cuda.is_available() and device != "cpu" else None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ _UNITS = {
     "throughput": {"": 1.0, "/s": 1.0},
     "cpu": {"ms": 1.0},
 }
+_COMPARED = [name for name in _UNITS if name != "max"]  # one request says nothing of a change
 _LIMIT = re.compile(r"([a-z0-9.]+)\s*=\s*([0-9.]+)\s*([a-z/%]*)")
 _CHANGE = re.compile(r"([a-z0-9.]+)\s*([<>])\s*([+-]?[0-9.]+)\s*%")
 
@@ -45,7 +46,8 @@ class Limit:
         """
         if self.metric not in summary.metrics:
             raise BenchError(
-                f"{self.metric} was not measured: the server's processes are not on this machine"
+                f"{self.metric} was not measured, as the server's processes cannot be seen from "
+                f"here: leave {self.metric} out, or measure on the server's machine as its user"
             )
         found = summary.metrics[self.metric]
         if self.is_share:
@@ -85,7 +87,7 @@ class ChangeLimit:
     Attributes:
         metric: As in `Limit`.
         is_above: It fails above the share, otherwise below it.
-        share: Of the first measurement; 0.1 is +10%.
+        share: See `Change.change`; 0.1 is +10%.
     """
 
     metric: str
@@ -119,10 +121,10 @@ def read_change(text: str) -> ChangeLimit:
         BenchError: It is none; the message says what one looks like.
     """
     match = _CHANGE.fullmatch(text.strip())
-    if match is None or match[1] not in _UNITS:
+    if match is None or match[1] not in _COMPARED:
         raise BenchError(
-            f"a limit on a change looks like p99>+10% or throughput<-5%, of {', '.join(_UNITS)}; "
-            f"not {text!r}"
+            "a limit on a change looks like p99>+10%, throughput<-5% or errors>+0.1% (one more "
+            f"request in a thousand fails), of {', '.join(_COMPARED)}; not {text!r}"
         )
     return ChangeLimit(match[1], match[2] == ">", float(match[3]) / 100)
 

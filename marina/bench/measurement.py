@@ -83,7 +83,7 @@ def measure(
 
 
 def _probe(generator: LoadGenerator, load: Load) -> None:
-    status, body = generator.probe(load)[0]
+    status, body = generator.probe(load)
     if status != OK:
         raise read_error(body.encode(), status or 503)
 

@@ -176,15 +176,10 @@ def _latencies(values: Floats) -> dict[str, float]:
 def window_medians(
     start_s: Floats, latency_ms: Floats, window: tuple[float, float], count: int
 ) -> list[float]:
-    """Give the median latency of each of so many equal stretches of a time.
-
-    A stretch without a request has the next slower one's latency; it waited for that.
-    """
+    """Give the median latency of each of so many equal stretches of a time; NaN without any."""
     edges = np.linspace(*window, count + 1)
     place = np.digitize(start_s, edges) - 1
-    medians = [
+    return [
         float(np.median(latency_ms[place == index])) if (place == index).any() else np.nan
         for index in range(count)
     ]
-    known = [value for value in medians if not np.isnan(value)]
-    return [max(known) if np.isnan(value) else value for value in medians] if known else []

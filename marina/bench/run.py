@@ -135,10 +135,11 @@ def run_job(job: Job) -> Done:
     with prepared(job) as ready:
         result = measure(ready.generator, ready.load, ready.images, target=ready.target)
     document = result.document
-    verdicts = [limit.check(result.summary) for limit in limits]
-    document["slo"] = [verdict.as_dict() for verdict in verdicts]
     document["limit"] = known_ceiling(document["target"]["sha256"], document["images"]["sha256"])
     document["summary"] = result.summary_dict()
+    result.write(folder)  # before a limit may turn out to be on what was not measured
+    verdicts = [limit.check(result.summary) for limit in limits]
+    document["slo"] = [verdict.as_dict() for verdict in verdicts]
     result.write(folder)
     write_report(result, plot_all(result, folder), folder)
     return Done(result, verdicts, folder)

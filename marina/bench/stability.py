@@ -41,7 +41,7 @@ class Stability:
         return {**asdict(self), "is_steady": self.problem is None}
 
 
-def warmup_windows(values: Sequence[float]) -> int:
+def warmup_windows(values: Sequence[float] | NDArray[np.float64]) -> int:
     """Give how many first windows to leave out, by MSER (White, Simulation 69(6), 1997).
 
     The truncation is the one that makes the mean of the rest most certain: the least variance of
@@ -62,10 +62,17 @@ def judge(values: Sequence[float]) -> Stability:
     """Judge windows by MSER, then look for a trend and for spread in what is left.
 
     Args:
-        values: A typical latency for each window of equal length, in time's order.
+        values: A typical latency for each window of equal length, in time's order; NaN where
+            nothing was answered. One such window of few answers may be chance, and counts as slow.
     """
-    cut = warmup_windows(values)
-    rest = np.asarray(values[cut:], dtype=float)
+    series = np.asarray(values, dtype=float)
+    unanswered = np.isnan(series)
+    if unanswered.sum() > 1:
+        silence = f"nothing was answered in {unanswered.sum()} of {len(series)} stretches of it"
+        return Stability(0, 0.0, 0.0, silence)
+    series[unanswered] = series[~unanswered].max(initial=0.0)
+    cut = warmup_windows(series)
+    rest = series[cut:]
     if len(rest) < 6:
         return Stability(cut, 0.0, 0.0, "too few requests to tell whether it was steady")
     third = len(rest) // 3

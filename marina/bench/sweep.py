@@ -21,7 +21,7 @@ from marina.bench.load import Load
 from marina.bench.measurement import measure
 from marina.bench.search import Point, Search, frontier
 from marina.bench.settings import Setting, Workshop, write_setting
-from marina.errors import MarinaError
+from marina.errors import BenchError, MarinaError
 from marina.export.backends import can_export
 from marina.files import write_whole
 from marina.progress import console
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from handlers.backend import Backend
     from handlers.precision import Precision
+    from marina.bench.images import ImageSet
     from marina.bench.result import Summary
     from marina.train.run import Run
 
@@ -126,7 +127,7 @@ def sweep(run: Run, plan: Plan) -> Swept:
     """Measure settings of a run until the best is known or the time is up.
 
     Raises:
-        BenchError: The limits or the load are not sound.
+        BenchError: The limits or the load are not sound, or nothing could be measured.
     """
     own = Setting.of(run.recipe)
     found = Swept(own, [], plan.limits)
@@ -136,7 +137,8 @@ def sweep(run: Run, plan: Plan) -> Swept:
         tempfile.TemporaryDirectory(prefix="marina-sweep-") as folder,
         LoadGenerator() as generator,
     ):
-        bench = _Bench(Workshop(run, Path(folder)), generator, plan, Path(folder), found)
+        images = find_images(plan.images, None, Path(folder)) if plan.images else None
+        bench = _Bench(Workshop(run, Path(folder)), generator, plan, images, Path(folder), found)
         search = Search(bench.attempt, limits, is_over=lambda: time.monotonic() > deadline)
         tried = plan.precisions or fast_precisions(processor_flags())
         precisions = list(dict.fromkeys([own.precision, *tried]))
@@ -146,6 +148,8 @@ def sweep(run: Run, plan: Plan) -> Swept:
     found.points = search.points
     if time.monotonic() > deadline:
         found.left_out.append(f"the time of {plan.minutes:g} minutes was up before all were tried")
+    if not found.points:
+        raise BenchError(f"no setting could be measured: {found.left_out[0]}")
     return found
 
 
@@ -181,12 +185,14 @@ class _Bench:
         workshop: Workshop,
         generator: LoadGenerator,
         plan: Plan,
+        images: ImageSet | None,
         folder: Path,
         found: Swept,
     ):
         self._workshop = workshop
         self._generator = generator
         self._plan = plan
+        self._images = images
         self._folder = folder
         self._found = found
 
@@ -207,7 +213,7 @@ class _Bench:
         model = Served.read(archive)
         config = ServeConfig.on_free_ports(self._folder)
         with running(config, [model], log_dir=self._folder / "logs") as server:
-            images = find_images(self._plan.images, archive, self._folder)
+            images = self._images or find_images(None, archive, self._folder)
             load = Load(
                 server.rest_url,
                 images.files,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from rich.markup import escape
+
 from marina.cli import (  # noqa: F401 - they hang their verbs on app
     archives,
     bench,
@@ -39,7 +41,7 @@ def main() -> None:
     try:
         app()
     except MarinaError as err:
-        console.print(f"[bold red]error:[/] {err}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(err))}", highlight=False, soft_wrap=True)
         details = getattr(err, "details", "")
         if details:
             console.print(details, markup=False, highlight=False, soft_wrap=True)

@@ -34,6 +34,8 @@ class ArrivalsChoice(StrEnum):
     poisson = "poisson"
 
 
+LEAST_S = 0.1  # of a measurement
+
 Url = Annotated[
     str | None, typer.Option(help="Default: http://127.0.0.1:8080, or 127.0.0.1:7070 for gRPC.")
 ]
@@ -144,9 +146,12 @@ def limit(
     archive: Annotated[Path, typer.Argument(metavar="FILE.mar")],
     images: Images = None,
     batch_size: Annotated[
-        list[int], typer.Option(help="Images in a call; may be repeated. Default: 1, 8, its own.")
+        list[int],
+        typer.Option(help="Images in a call; may be repeated. Default: 1, 8, its own.", min=1),
     ] = [],  # noqa: B006 - typer reads it, nobody changes it
-    seconds: Annotated[float, typer.Option(help="For each way to use the machine.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(help="For each way to use the machine.", min=LEAST_S)
+    ] = 5.0,
     as_json: Json = False,
 ) -> None:
     """Measure what an archive's handler gives in-process: the limit of any server around it."""
@@ -214,7 +219,7 @@ def sweep(
         Path | None, typer.Option(help="Recipe to write to. Default: models/<name>.yaml.")
     ] = None,
     users: Users = 8,
-    seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 4.0,
+    seconds: Annotated[float, typer.Option(help="Of each measurement.", min=LEAST_S)] = 4.0,
     minutes: Annotated[float, typer.Option(help="When to try nothing more.")] = 14.0,
     precision: Annotated[
         list[str],
@@ -224,7 +229,7 @@ def sweep(
         list[str],
         typer.Option(help="Beside the recipe's. Default: what can be exported here."),
     ] = [],  # noqa: B006
-    workers: Annotated[list[int], typer.Option(help="Default: 1, 2, 4, … cores.")] = [],  # noqa: B006
+    workers: Annotated[list[int], typer.Option(help="Default: 1, 2, 4, … cores.", min=1)] = [],  # noqa: B006
     images: Images = None,
     out: OutFolder = None,
     as_json: Json = False,
@@ -235,11 +240,14 @@ def sweep(
     from marina.bench.sweep import Plan, write_back, write_report
     from marina.bench.sweep import sweep as sweep_run
     from marina.display import bench as display
-    from marina.errors import LimitMissed
+    from marina.errors import LimitMissed, RecipeError
     from marina.progress import console
     from marina.train.run import Run
 
     found_run = Run.find(run)
+    shipped = recipe or Path("models") / f"{found_run.recipe.name}.yaml"
+    if recipe and not recipe.is_file():
+        raise RecipeError(f"no recipe at {recipe}: --recipe is the file that --for writes to")
     plan = Plan(
         users=users,
         seconds=seconds,
@@ -260,7 +268,6 @@ def sweep(
     if limits and found.best is None:
         raise LimitMissed(found.reason)
     if limits:
-        shipped = recipe or Path("models") / f"{found_run.recipe.name}.yaml"
         # The run's own copy too: it is what `marina archive` reads.
         files = [file for file in (shipped, found_run.recipe_file) if file.exists()]
         for file in write_back(found, files):

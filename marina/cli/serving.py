@@ -90,6 +90,9 @@ def serve(
             "--tokens/--no-tokens", help="Ask every request for a token; `marina token` prints it."
         ),
     ] = True,
+    gpu: Annotated[
+        bool, typer.Option("--gpu/--no-gpu", help="Use the GPUs that there are.")
+    ] = True,
     new_state: Annotated[
         bool,
         typer.Option(
@@ -127,6 +130,7 @@ def serve(
         metrics_port=metrics_port,
         drain_timeout_s=drain_timeout,
         tokens=tokens,
+        gpu=gpu,
     )
     keys = [read_public_key(file) for file in require_signature or ()]
     tell = _tell(log_format)
@@ -160,7 +164,7 @@ def _tell(log_format: LogFormat) -> Callable[[str], None]:
     from marina.serve.events import event_line
 
     if log_format is LogFormat.text:
-        return console.print
+        return lambda message: console.print(message, markup=False)
     return lambda message: typer.echo(event_line(message), err=True)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from marina.display.console import output
@@ -54,7 +55,7 @@ def followed(title: str, manager: Manager, change: Callable[[Manager], str]) -> 
                 with contextlib.suppress(MarinaError):  # the change itself will say it
                     progress = manager.progress()
                     if progress and progress.state == "running":
-                        line.update(f"{progress.title}: {progress.step}")
+                        line.update(escape(f"{progress.title}: {progress.step}"))
 
         thread = threading.Thread(target=follow, name="progress", daemon=True)
         thread.start()

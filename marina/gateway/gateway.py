@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -64,6 +65,7 @@ class Gateway:
         self._envoy = Envoy(folder / "envoy.json", log_dir / ENVOY_LOG_FILE)
         self._admin = Admin(folder / "admin.sock")
         self._change = threading.Lock()
+        self._is_log_aside = False
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -169,11 +171,17 @@ class Gateway:
         self.rotate_log()
 
     def rotate_log(self) -> None:
-        """Put the access log aside when it has grown large; the one put aside before goes."""
-        if not self.log.exists() or self.log.stat().st_size < _LARGEST_LOG_BYTES:
-            return
-        self.log.replace(self.log.with_name(f"{self.log.name}.1"))
-        self._admin.post("/reopen_logs")
+        """Put the access log aside when it has grown large; the one put aside before goes.
+
+        Until Envoy hears of it, it goes on in the old one, and is told again the next time.
+        """
+        if self.log.exists() and self.log.stat().st_size >= _LARGEST_LOG_BYTES:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+            self._is_log_aside = True
+        if self._is_log_aside:
+            with contextlib.suppress(httpx.HTTPError):
+                self._admin.post("/reopen_logs")
+                self._is_log_aside = False
 
     def stop(self, is_forced: Callable[[], bool] = lambda: False) -> None:
         """End Envoy."""

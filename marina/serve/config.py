@@ -74,6 +74,7 @@ class ServeConfig:
     tokens: bool = False
     token_minutes: int = 60
     model_api: bool = False
+    gpu: bool = True
     max_request_bytes: int = 32 * 1024 * 1024
     max_response_bytes: int = 32 * 1024 * 1024
     start_timeout_s: float = 600.0
@@ -233,6 +234,7 @@ def render(config: ServeConfig, metrics_file: Path = Path("handlers/metrics.yaml
     values["metrics_file"] = _escape(str(metrics_file))
     values["no_tokens"] = str(not config.tokens).lower()
     values["model_api"] = values["model_api"].lower()
+    values["number_of_gpu"] = "" if config.gpu else "number_of_gpu=0\n"
     return _TEMPLATE.format(**values)
 
 
@@ -283,7 +285,7 @@ enable_envvars_config=false
 
 # A model whose own configuration names no number of workers gets one per GPU or, without any, one
 # per core of this process's cgroup: default_workers_per_model is left out for that.
-
+{number_of_gpu}
 # Bytes. A larger request is answered with 413; a larger answer of a whole batch kills its worker.
 max_request_size={max_request_bytes}
 max_response_size={max_response_bytes}

@@ -64,11 +64,10 @@ def drain(
     quiet_since, quiet_batches = time.monotonic(), activity.batches
     deadline = quiet_since + timeout_s
     while not is_aborted() and (now := time.monotonic()) < deadline:
-        conditions = [each for name in names for each in management.conditions(name)]
-        if version is not None:
-            conditions = [each for each in conditions if each.version == version]
+        told = [management.conditions(name) for name in names]
+        conditions = [each for model in told for each in model if version in (None, each.version)]
         pending = sum(each.pending for each in conditions)
-        is_unknown = version is not None and not conditions
+        is_unknown = not all(told) or (version is not None and not conditions)
         if pending or is_unknown or activity.busy or activity.batches != quiet_batches:
             quiet_since, quiet_batches = now, activity.batches
         # A request that waits for its batch to fill is in no queue, and with no worker yet.

@@ -158,6 +158,7 @@ class Health:
             if state.workers
             and (served.name, served.version) not in leaving
             and self._is_due(served)
+            and not self._is_down(served)
         ]
 
     def _is_due(self, served: Served) -> bool:
@@ -167,6 +168,13 @@ class Health:
         is_due = look.is_due(now_s, batches) or self._pulse(served).error is not None
         self._looks[served] = Look(now_s if is_due else look.asked_s, batches)
         return is_due
+
+    def _is_down(self, served: Served) -> bool:
+        """Tell whether a version that was asked in vain has no worker that could be late."""
+        if self._pulse(served).error is None:
+            return False
+        conditions = self._engine.management.conditions(served.name)
+        return not any(each.ready for each in conditions if each.version == served.version)
 
     def _probe(self, served: Served) -> None:
         activity = self._engine.activity.of(served.name, served.version)

@@ -10,7 +10,7 @@ a worker died                           nothing: TorchServe starts it again, wit
                                         window (``maxRetryTimeoutInSec``)
 a worker died and its window is over    it is brought back
 a version hangs on its golden image     its workers are killed, and so started anew
-the tokens near their end               they are renewed
+the tokens near their end               they are renewed, and again if that fails
 ======================================  =======================================================
 
 More repairs than `MOST_REPAIRS` within `REPAIRS_WINDOW_S` end the server: what breaks so often
@@ -83,7 +83,7 @@ class Supervisor:
         self.repairs = Counter[str](gateway=0, torchserve=0, workers=0)
         self._repairs: deque[float] = deque()
         self._next_s = self._next_renewal_s = 0.0
-        self._heard_s = time.monotonic()
+        self._deaf_since_s: float | None = None
 
     def step(self) -> None:
         """Look once, if it is time to, and repair what is broken.
@@ -111,8 +111,11 @@ class Supervisor:
 
     def _is_heard(self, now: float) -> bool:
         if self._engine.management.answers:
-            self._heard_s = now
-        return now - self._heard_s < _DEAF_S
+            self._deaf_since_s = None
+            return True
+        if self._deaf_since_s is None:
+            self._deaf_since_s = now
+        return now - self._deaf_since_s < _DEAF_S
 
     def _tend(self, front: Front) -> None:
         if front.is_running:
@@ -142,7 +145,7 @@ class Supervisor:
             except ServeError:
                 self._engine.kill()
                 raise
-            self._heard_s = time.monotonic()
+            self._deaf_since_s = None
             self._health.phase = "ready"
             self._on_event("TorchServe is back, with all that was served")
 
@@ -181,7 +184,8 @@ class Supervisor:
             for worker in each.told["workers"]
             if worker["status"] == "READY" and worker["pid"] > 1
         ]
-        if not pids:  # those that load will be asked when they have
+        if not pids:  # those that load will be asked when they have, and are not those that hung
+            self._health.forget()
             return
         self._count("workers", f"{served} hangs: it does not answer its golden image")
         self._health.forget()
@@ -194,8 +198,11 @@ class Supervisor:
         if keys is None or now < self._next_renewal_s:
             return
         self._next_renewal_s = now + _RENEW_EVERY_S
-        if keys.renew_if_old(self._engine.config.management_url):
-            self._on_event("the tokens were renewed")
+        try:
+            if keys.renew_if_old(self._engine.config.management_url):
+                self._on_event("the tokens were renewed")
+        except ServeError as err:  # a fifth of their life is left to try again in
+            self._on_event(f"{err}; it is tried again in {_RENEW_EVERY_S:g} s")
 
     def _count(self, part: str, reason: str) -> None:
         """Note a repair.

@@ -175,9 +175,12 @@ def _is_abandoned(folder: Path) -> bool:
     that was made just now and is not locked yet.
     """
     pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-    if not pid.isdigit() or folder.stat().st_uid != os.getuid() or psutil.pid_exists(int(pid)):
+    try:
+        if not pid.isdigit() or folder.stat().st_uid != os.getuid() or psutil.pid_exists(int(pid)):
+            return False
+        lock = _lock(folder)
+    except FileNotFoundError:  # its owner, or another server that starts, has just removed it
         return False
-    lock = _lock(folder)
     if lock is None:
         return False
     lock.close()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from wires import Wire, base64_json, form, open_inference, open_inference_binary, raw
 
+from handlers.cores import usable_cores
+
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 SERVERS = HERE / "servers"
@@ -131,7 +133,7 @@ def _peer(
         "PEERS_PIPELINE": pipeline,
         "PEERS_MODEL": str((work / "runs" / "fp32" / "model.pt").absolute()),
         "PEERS_ARCHIVE": str((work / "unpacked" / archive_name("fp32", decode)).absolute()),
-        "PEERS_WORKERS": str(len(os.sched_getaffinity(0))),
+        "PEERS_WORKERS": str(usable_cores()),
         "PEERS_BATCH": str(batch),
         "PYTHONPATH": f"{HERE}:{SERVERS}:{REPO}",
         "PATH": f"{programs}:{os.environ['PATH']}",

@@ -21,6 +21,8 @@ from typing import Protocol
 import torch
 from PIL import Image
 
+from handlers.cores import usable_cores
+
 WORKERS = int(os.environ.get("PEERS_WORKERS", "1"))
 BATCH = int(os.environ.get("PEERS_BATCH", "1"))
 MAX_WAIT_MS = 5.0
@@ -39,7 +41,7 @@ class Natural:
     def __init__(self) -> None:
         from torchvision import transforms
 
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // WORKERS))
+        torch.set_num_threads(max(1, usable_cores() // WORKERS))
         self._model = torch.jit.load(os.environ["PEERS_MODEL"]).eval()
         self._transform = transforms.Compose(
             [

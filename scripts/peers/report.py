@@ -29,10 +29,12 @@ class Cell:
     Attributes:
         tables: By round, answers, seconds and CPU seconds of each stretch, (stretches, 3).
         p50_ms: Median over the rounds.
+        made: How and of which commit they were measured, for people; one, unless that changed.
     """
 
     tables: dict[int, np.ndarray]
     p50_ms: float
+    made: frozenset[str]
 
     @property
     def throughput(self) -> float:
@@ -82,7 +84,7 @@ def write_report(
 
 def read_cell(folder: Path) -> Cell | None:
     """Read all rounds of a cell; None if there is none."""
-    tables, medians = {}, []
+    tables, medians, made = {}, [], set()
     for file in sorted(folder.glob("*/result.json")):
         result = Result.read(file)
         edges = np.linspace(*result.window, STRETCHES + 1)
@@ -92,7 +94,9 @@ def read_cell(folder: Path) -> Cell | None:
         columns = [np.diff(result.answers_until(edges)), np.diff(edges), np.diff(cpu)]
         tables[int(file.parent.name)] = np.stack(columns, axis=1)  # (stretches, 3)
         medians.append(result.summary.latency_ms["p50"])
-    return Cell(tables, float(np.median(medians))) if tables else None
+        load, commit = result.document["load"], result.document["environment"]["commit"]
+        made.add(f"{load['duration_s']:g} s after {load['warmup_s']:g} s of load, commit {commit}")
+    return Cell(tables, float(np.median(medians)), frozenset(made)) if tables else None
 
 
 def ratio(ours: Cell, theirs: Cell, *, cpu: bool) -> tuple[float, float, float] | None:
@@ -134,6 +138,7 @@ def _times_better(ours: np.ndarray, theirs: np.ndarray, *, cpu: bool) -> float:
 def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> str:
     here = machine.describe()
     rounds = max((len(cell.tables) for cell in cells.values()), default=0)
+    made = sorted(set[str]().union(*(cell.made for cell in cells.values())))
     servers = {c.environment for c in everyone if c.environment}
     pins = ", ".join(_pin(name) for name in sorted(servers))
     return (
@@ -145,7 +150,8 @@ def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> 
         "it hardly depends on what else the machine does, throughput does.\n\n"
         f"Machine: {here['cpu']}, {here['usable_cores']} cores, {', '.join(here['flags'])}, "
         f"{here['memory_gb']} GB, {here['system']}. Python {platform.python_version()}, torch "
-        f"{here['torch']}, TorchServe {version('torchserve')}, {pins}. Commit {here['commit']}.\n"
+        f"{here['torch']}, TorchServe {version('torchserve')}, {pins}. "
+        f"Each measurement: {'; '.join(made)}.\n"
     )
 
 

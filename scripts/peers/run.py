@@ -71,17 +71,22 @@ def main() -> None:
     if options.fresh:
         for name in ("cells", *ARCHIVES):
             shutil.rmtree(work / name, ignore_errors=True)
-    everyone = [
-        c
-        for c in contestants(work, options.decode)
-        if not options.only or c.name in options.only or c.title in options.only
-    ]
+    everyone = chosen(contestants(work, options.decode), options.only)
     failures = prepare(everyone, work, options.decode)
     runnable = [c for c in everyone if c.key not in failures]
     with LoadGenerator() as generator:
         failures |= go_round(generator, runnable, plan, work)
-    write_report(everyone, plan.sizes, plan.users, failures, work, options.docs)
-    print(f"{options.docs}/benchmarks.md")
+    docs = options.docs or (work / "docs" if options.only else REPO / "docs")
+    write_report(everyone, plan.sizes, plan.users, failures, work, docs)
+    print(f"{docs}/benchmarks.md")
+
+
+def chosen(everyone: list[Contestant], names: list[str]) -> list[Contestant]:
+    """Give those of some names or titles; all of them if none is named."""
+    known = {name for c in everyone for name in (c.name, c.title)}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"--only is one of {', '.join(sorted(known))}; not {unknown[0]!r}")
+    return [c for c in everyone if not names or {c.name, c.title} & set(names)]
 
 
 def prepare(everyone: list[Contestant], work: Path, decode: str) -> dict[str, str]:
@@ -185,7 +190,9 @@ def _options() -> argparse.Namespace:
         "--fresh", action="store_true", help="forget what was measured and archived before"
     )
     parser.add_argument("--work", type=Path, default=REPO / "bench" / "peers")
-    parser.add_argument("--docs", type=Path, default=REPO / "docs")
+    parser.add_argument(
+        "--docs", type=Path, help="for the report: docs, or with --only the work's folder"
+    )
     return parser.parse_args()
 
 

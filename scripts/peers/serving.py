@@ -70,7 +70,7 @@ def wait_until_ready(
     while time.monotonic() < deadline:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             raise Failure("it ended as it started")
-        status, body = generator.probe(load)[0]
+        status, body = generator.probe(load)
         if status == 200:
             return
         time.sleep(0.5)
@@ -78,7 +78,7 @@ def wait_until_ready(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server to end, then end all that it started."""
+    """Ask a server to end, then end all that it started; of one that died, its session is left."""
     family = [process.pid, *(c.pid for c in psutil.Process(process.pid).children(recursive=True))]
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -86,6 +86,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for pid in family:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

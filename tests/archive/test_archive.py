@@ -16,6 +16,7 @@ from marina.archive.inspection import inspect
 from marina.archive.store import ModelStore
 from marina.errors import ArchiveError
 from marina.export.torchscript import export, is_exported
+from marina.recipe import read_recipe
 from marina.train.run import Run
 
 
@@ -58,6 +59,21 @@ def test_a_fitted_temperature_is_exported_again_and_archived(run: Run, tmp_path:
     calibrated.save_temperature(1.25)
     assert not is_exported(calibrated)
     assert yaml.safe_load(model_config(calibrated))["handler"]["temperature"] == 1.25
+
+
+@pytest.mark.parametrize(
+    ("override", "device"),
+    [("serve.precision=bf16", None), ("serve.precision=int8", "cpu"), *[
+        (f"serve.backend={name}", "cpu") for name in ("inductor", "onnxruntime", "openvino")
+    ]],
+)  # fmt: skip
+def test_what_computes_on_a_cpu_alone_is_kept_off_gpus(
+    run: Run, tmp_path: Path, override: str, device: str | None
+) -> None:
+    shutil.copytree(run.folder, tmp_path / "run")
+    other = Run(tmp_path / "run")
+    other.recipe_file.write_text(read_recipe(run.recipe_file, (override,)).as_yaml())
+    assert yaml.safe_load(model_config(other)).get("deviceType") == device
 
 
 def test_two_builds_are_byte_identical(run: Run, store: ModelStore, tmp_path: Path) -> None:

@@ -63,6 +63,25 @@ def test_a_limit_fails_only_for_sure() -> None:
         broken(changes[:1], [read_change("cpu>+10%")])
 
 
+def failing(every: int) -> Result:
+    result = made_up([10.0] * 600)
+    status = result.document["samples"]["status"]
+    status[::every] = [503] * len(status[::every])
+    return result
+
+
+def test_errors_where_there_were_none_break_a_limit() -> None:
+    """Latencies are those of answers: a server that fails at once would look as good as ever."""
+    before = correlated(1)
+    changes = compare([before], [failing(10)])
+    assert by_name(changes)["errors"].change == pytest.approx(0.1, abs=0.01)
+    assert broken(changes, [read_change("errors>+1%")])
+    assert not broken(changes, [read_change("errors>+20%")])
+    assert not broken(compare([failing(10)], [before]), [read_change("errors>+0%")])
+    assert not broken(compare([before], [correlated(2)]), [read_change("errors>+0%")])
+    assert not by_name(compare([before], [failing(600)]))["errors"].is_sure  # one, by chance
+
+
 def test_other_setups_are_named() -> None:
     other = made_up([1.0] * 100)
     other.document["load"]["users"] = 8

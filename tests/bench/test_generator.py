@@ -87,6 +87,19 @@ def test_a_dead_child_is_told(stub: Stub, image: Path) -> None:
             generator.probe(Load(stub(), (image,)))
 
 
+def test_a_late_answer_is_not_taken_for_the_next(
+    stub: Stub, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, load = stub(delay_ms=4000), Load(stub(), (image,), duration_s=0.5, warmup_s=0.0)
+    with LoadGenerator() as generator:
+        assert generator.probe(load)[0] == 200
+        with monkeypatch.context() as patch:
+            patch.setattr("marina.bench.generator._PROBE_S", 0.5)
+            with pytest.raises(BenchError, match="no answer within"):
+                generator.probe(Load(slow, (image,)))
+        assert set(generator.drive(load).status) == {200}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [("users", 0, "--users"), ("rate", -1.0, "--rate"), ("duration_s", 0.0, "--duration")],

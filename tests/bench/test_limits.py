@@ -30,5 +30,6 @@ def test_a_change_must_be_sure_to_break_its_limit() -> None:
     assert not limit.is_broken(0.2, -0.05, 0.5)
     assert not limit.is_broken(0.05, 0.02, 0.3)
     assert read_change("throughput < -5%").is_broken(-0.1, -0.2, -0.01)
-    with pytest.raises(BenchError, match="looks like p99>"):
-        read_change("p99+10%")
+    for text in ("p99+10%", "max>+10%"):
+        with pytest.raises(BenchError, match="looks like p99>"):
+            read_change(text)

@@ -25,3 +25,14 @@ def test_drift_and_spread_are_told() -> None:
     assert "drifted by +" in str(judge(list(np.linspace(10, 20, 20))).problem)
     assert "varied by" in str(judge([10, 20] * 10).problem)
     assert "too few" in str(judge([10, 10]).problem)
+
+
+def test_a_server_that_stops_answering_is_not_steady() -> None:
+    """MSER alone would leave out the half that was answered."""
+    stability = judge([*noisy(10, 7), *[float("nan")] * 13])
+    assert stability.problem == "nothing was answered in 13 of 20 stretches of it"
+    assert stability.warmup_windows == 0
+
+
+def test_one_empty_stretch_counts_as_slow() -> None:
+    assert judge([*noisy(10, 10), float("nan"), *noisy(10, 9)]).problem is None

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 import marina.cli
 from marina.archive.archive import archive
 from marina.archive.store import ModelStore
+from marina.bench.result import Result
 from marina.bench.search import Point
 from marina.bench.settings import Setting
 from marina.bench.sweep import Swept
 from marina.cli.app import app
-from marina.errors import LimitMissed
+from marina.errors import BenchError, LimitMissed, MarinaError
 from marina.recipe import read_recipe
 from marina.serve import Server, resolve, running
 from marina.train.run import Run
@@ -95,6 +96,19 @@ def test_limit_run_compare_and_profile(served: Server, store: Path, tmp_path: Pa
     assert (tmp_path / "bar.png").stat().st_size > 1000
 
 
+def test_a_limit_on_what_was_not_measured_loses_no_measurement(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("marina.bench.measurement.server_roots", lambda _: [])
+    words = ["bench", "run", "--url", served.rest_url, "--model", "tiny", "--out", "a"]
+    words += ["--duration", "1", "--warmup", "0", "--log-dir", str(served.log_dir)]
+    done = CliRunner().invoke(app, [*words, "--slo", "cpu=40ms"])
+    assert isinstance(done.exception, BenchError)
+    assert "measure on the server's machine" in str(done.exception)
+    assert Result.read(tmp_path / "a").summary.errors == 0
+
+
 def test_an_unknown_model_is_named(served: Server, tmp_path: Path) -> None:
     done = marina(tmp_path, "run", "--url", served.rest_url, "--model", "nobody")
     assert done.returncode == 8
@@ -130,3 +144,26 @@ def test_a_sweep_says_that_no_setting_keeps_the_limits(
     assert isinstance(done.exception, LimitMissed)
     assert done.exception.exit_code == 21
     assert "none of 1 settings keeps p99=1us" in str(done.exception)
+
+
+def test_a_sweep_that_cannot_begin_says_why(
+    untrained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["bench", "sweep", str(untrained.folder)]
+    for more, message in (
+        (["--recipe", "none.yaml"], "no recipe at none.yaml"),
+        (["--images", "nowhere"], "no images in nowhere"),
+    ):
+        done = CliRunner().invoke(app, [*words, *more])
+        assert isinstance(done.exception, MarinaError)
+        assert message in str(done.exception)
+    assert CliRunner().invoke(app, [*words, "--workers", "0"]).exit_code == 2
+
+    def refuse(*_: object) -> None:
+        raise BenchError("the disk is full")
+
+    monkeypatch.setattr("marina.bench.settings.Workshop.archive", refuse)
+    done = CliRunner().invoke(app, [*words, "--workers", "1", "--precision", "fp32"])
+    assert "no setting could be measured: " in str(done.exception)
+    assert "the disk is full" in str(done.exception)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from marina.client import Retry
 from marina.client.token import read_key_file
 from marina.errors import ClientError, Unauthorized
 from marina.serve.java import java_home
+from marina.serve.ports import free_ports
 
 from .conftest import connect
 
@@ -88,10 +88,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A plain TorchServe with tokens that last for seconds."""
     folder = tmp_path_factory.mktemp("guarded")
     archive = make_archive(folder)
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = dict(zip(PORTS, (each.getsockname()[1] for each in sockets), strict=True))
-    for each in sockets:
-        each.close()
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     (folder / "config").write_text(CONFIG.format(**ports, minutes=LIFETIME_S / 60))
     (folder / "tmp").mkdir()
     command = [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,15 +32,19 @@ def _status(checkout: Path) -> str:
     return json.loads(file.read_text())["status"] if file.exists() else ""
 
 
+def _imports_torch(process: subprocess.Popen[bytes]) -> bool:
+    return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 # Each point builds on what the earlier ones left whole.
-POINTS: dict[str, Callable[[Path], object]] = {
-    "while it imports": lambda _: time.sleep(1) is None,
-    "while it writes the images": lambda c: list((c / "data").glob(".digits.*.tmp")),
-    "while it trains": _run_folder,
-    "while it exports": lambda c: _in_run(c, "metrics.json"),
-    "while it archives": lambda c: _in_run(c, "parity.json"),
-    "while the server starts": lambda c: _status(c) == "starting",
-    "while it verifies": lambda c: _status(c) == "ready",
+POINTS: dict[str, Callable[[Path, subprocess.Popen[bytes]], object]] = {
+    "while it imports": lambda _, process: _imports_torch(process),
+    "while it writes the images": lambda c, _: list((c / "data").glob(".digits.*.tmp")),
+    "while it trains": lambda c, _: _run_folder(c),
+    "while it exports": lambda c, _: _in_run(c, "metrics.json"),
+    "while it archives": lambda c, _: _in_run(c, "parity.json"),
+    "while the server starts": lambda c, _: _status(c) == "starting",
+    "while it verifies": lambda c, _: _status(c) == "ready",
 }
 
 
@@ -69,9 +74,13 @@ def test_ctrl_c_leaves_nothing(point: str, checkout: Path, environment: dict[str
         stderr=subprocess.STDOUT,
         start_new_session=True,  # as at a terminal: every process of the job gets the signal
     )
-    wait_for(lambda: POINTS[point](checkout), process)
-    psutil.Process(process.pid).send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=90)
+    try:
+        wait_for(lambda: POINTS[point](checkout, process), process)
+        psutil.Process(process.pid).send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130, said.decode()
     assert b"Traceback" not in said, said.decode()
     assert [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(checkout)] == []

@@ -112,6 +112,8 @@ class _Rest(BaseHTTPRequestHandler):
         version = [*path.split("/"), DEFAULT][3]
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.stub.seen.append(Seen("rest", version, headers, body, self.path))
+        if version == "slow":
+            time.sleep(1)
         if body.startswith(b"sleep"):
             time.sleep(float(body[6:]))
         if body == b"hang up":

@@ -304,6 +304,10 @@ def test_draining_answers_what_is_in_flight(upstream: StubUpstream, tmp_path: Pa
             httpx.post(f"{door.url}/predictions/m", content=b"x", trust_env=False)
 
 
+def refuse(*_: object) -> None:
+    raise httpx.ReadTimeout("the admin interface does not answer")
+
+
 def test_the_log_is_put_aside_when_it_is_large(
     upstream: StubUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,7 +315,10 @@ def test_the_log_is_put_aside_when_it_is_large(
     with open_door(tmp_path, upstream) as door:
         first = door.rest().headers["x-request-id"]
         door.line(first, "rest")
-        door.gateway.rotate_log()
+        with monkeypatch.context() as deaf:
+            deaf.setattr("marina.gateway.admin.Admin.post", refuse)
+            door.gateway.rotate_log()
+        door.gateway.rotate_log()  # Envoy is told again
         second = door.rest().headers["x-request-id"]
         door.line(second, "rest")
         assert [line["request_id"] for line in door.lines()] == [first, second]

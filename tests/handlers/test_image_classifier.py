@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiny import IMAGE_SECTION, LABELS, SPEC, stage
 from ts.context import RequestProcessor
 from ts.service import Service
 
+from handlers import startup
 from handlers.errors import GoldenMismatch
 from handlers.gpu import Gpu
 from handlers.image_classifier import ImageClassifier
@@ -320,6 +322,21 @@ def test_every_metric_is_declared(worker: Worker) -> None:
 def test_a_stale_golden_refuses_to_load(tmp_path: Path) -> None:
     with pytest.raises(GoldenMismatch, match=r"differ from the lab's by up to 0\.25"):
         Worker(stage(tmp_path, off_by=0.25))
+
+
+def test_each_batch_size_is_proved_even_with_fewer_golden_images(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = startup.load_backend
+
+    def flawed(*words: Any, **more: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        model = load(*words, **more)
+        return lambda pixels: model(pixels) + (len(pixels) > 4)
+
+    monkeypatch.setattr(startup, "load_backend", flawed)
+    Worker(folder, batch_size=4)
+    with pytest.raises(GoldenMismatch, match="differ from the lab's by up to 1"):
+        Worker(folder, batch_size=8)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(folder: Path) -> None:

@@ -14,7 +14,7 @@ from handlers.image_spec import ImageLimits, ImageSpec
 from handlers.model import load_model, twin
 from handlers.pipeline import Pipeline
 from handlers.preprocess import normalize
-from handlers.sizes import cut, graph_sizes
+from handlers.sizes import cut, graph_sizes, replayed
 
 SPEC = ImageSpec(20, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DEVICES = [pytest.param("cpu")]
@@ -70,6 +70,14 @@ def test_a_batch_is_cut_into_the_sizes_that_are_compiled() -> None:
     assert graph_sizes(1, fused=True) == (1,)
     cuts = {1: [1], 3: [2, 1], 4: [4], 7: [4, 2, 1], 9: [4, 4, 1]}
     assert {count: cut(count, (4, 2, 1)) for count in cuts} == cuts
+
+
+def test_golden_images_are_replayed_in_every_size_that_they_do_not_fill_at_once() -> None:
+    assert replayed((8, 4, 2, 1), images=8) == [4, 2, 1]
+    assert replayed((4, 2, 1), images=8) == [2, 1]
+    assert replayed((32, 16, 8, 4, 2, 1), images=8) == [32, 16, 4, 2, 1]
+    assert replayed(tuple(range(12, 0, -1)), images=4) == [12, 8, 3, 2, 1]
+    assert replayed((1,), images=8) == []
 
 
 def test_a_twin_has_the_same_weights(file: Path) -> None:

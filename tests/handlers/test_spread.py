@@ -93,6 +93,29 @@ def test_nothing_is_spread_while_another_computes(tmp_path: Path, count: int) ->
     assert model.ask(ONE) == ("many", 3)
 
 
+def test_who_comes_amid_a_spread_image_is_seen_by_the_next(tmp_path: Path) -> None:
+    """The other begins while this one computes on all cores, and is at it when it is done."""
+    begun, ended = Event(), Event()
+
+    def slow(pixels: torch.Tensor) -> torch.Tensor:
+        begun.set()
+        ended.wait(20)
+        return pixels
+
+    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+
+        def amid(pixels: torch.Tensor) -> torch.Tensor:
+            pool.submit(other, TWO)
+            assert begun.wait(20)
+            return pixels
+
+        Spread(amid, amid, 2, tmp_path)(ONE)
+        assert model.ask(ONE) == ("few", 1)
+        ended.set()
+    assert model.ask(ONE) == ("many", 3)
+
+
 def test_a_worker_that_dies_takes_its_lock_along(tmp_path: Path) -> None:
     model = Model(tmp_path)
     words = [sys.executable, "-c", HOLDER, str(tmp_path)]

@@ -35,6 +35,11 @@ def test_the_file_in_the_root_is_the_rendering_of_the_defaults() -> None:
     assert (ROOT / "config.properties").read_text() == render(ServeConfig())
 
 
+def test_gpus_are_left_alone_when_told() -> None:
+    assert "number_of_gpu" not in render(ServeConfig())
+    assert "\nnumber_of_gpu=0\n" in render(ServeConfig(gpu=False))
+
+
 def test_a_port_is_given_once() -> None:
     with pytest.raises(ServeError, match="REST and metrics are both given port 8080"):
         ServeConfig(metrics_port=8080)
@@ -88,9 +93,12 @@ def torchserve(tmp_path: Path) -> Iterator[tuple[Path, ServeConfig]]:
             check=True,
         )
     java = psutil.Process(int((tmp_path / "tmp" / ".model_server.pid").read_text()))
-    yield tmp_path, config
-    for process in [*java.children(recursive=True), java]:
-        process.kill()
+    try:
+        yield tmp_path, config
+    finally:
+        java.suspend()  # it would start others in the place of its workers
+        for process in [*java.children(recursive=True), java]:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -24,14 +24,16 @@ def said(worker: str, text: str) -> Line:
 
 
 class Queues:
-    """Stands for the management API: queues that are as long as they are told."""
+    """Stands for the management API: queues that are as long as they are told; None is deaf."""
 
-    def __init__(self, *pending: int, delay_s: float = 0.0):
+    def __init__(self, *pending: int | None, delay_s: float = 0.0):
         self.pending = list(pending)
         self.delay_s = delay_s
 
     def conditions(self, _: str) -> list[Condition]:
         pending = self.pending.pop(0) if len(self.pending) > 1 else self.pending[0]
+        if pending is None:
+            return []
         return [Condition("1.0", 1, 1, pending, self.delay_s, {})]
 
 
@@ -70,6 +72,12 @@ def test_nothing_in_flight_is_soon_known() -> None:
 def test_a_queue_is_waited_for() -> None:
     done, took_s = timed(Queues(*[3] * 10, 0), Activity())
     assert done
+    assert took_s > 1.4
+
+
+def test_a_queue_that_cannot_be_seen_is_not_taken_for_an_empty_one() -> None:
+    done, took_s = timed(Queues(None), Activity(), timeout_s=1.5)
+    assert not done
     assert took_s > 1.4
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -100,12 +99,11 @@ def test_a_worker_that_does_not_end_what_it_holds_stays(tmp_path: Path) -> None:
     put_into_store(store, "1.0", maxWorkers=2, minWorkers=2)
     config = replace(free_config(store), drain_timeout_s=1.0)
     with (
-        running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs"),
+        running(config, resolve(["stub-1.0.mar"], store), log_dir=tmp_path / "logs") as server,
         ManagementClient(config.management_url) as manager,
         Load(config.rest_port, threads=2, body=b"sleep 5") as load,
     ):
-        wait_until(lambda: load.ledger.sent == 2)
-        time.sleep(0.5)  # both workers hold one
+        wait_until(lambda: server._engine.activity.busy == 2)
         with pytest.raises(Conflict, match="have not ended their batch after 1 s"):
             manager.scale("stub", "1.0", 1)
         assert manager.models()[0].workers == 2

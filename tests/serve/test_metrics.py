@@ -257,15 +257,19 @@ def test_top_draws_until_ctrl_c(live: Live) -> None:
         stdin=its, stdout=its, stderr=its, env={**os.environ, "COLUMNS": "140", "LINES": "20"},
     )  # fmt: skip
     os.close(its)
-    seen = b""
-    while seen.count(b"bad_request") < 2:  # drawn, and drawn again
-        seen += os.read(mine, 65536)
-    process.send_signal(signal.SIGINT)
-    with contextlib.suppress(OSError):  # so Linux says that the terminal's other end is closed
-        while True:
-            os.read(mine, 65536)
-    os.close(mine)
-    assert process.wait(30) == 0
+    try:
+        seen = b""
+        while seen.count(b"bad_request") < 2:  # drawn, and drawn again
+            seen += os.read(mine, 65536)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # so Linux says that the terminal's other end is closed
+            while True:
+                os.read(mine, 65536)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(mine)
 
 
 def test_each_series_is_there_once(live: Live) -> None:

@@ -42,6 +42,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 WRONG = (4.0, 1.0, 0.0)
 IMAGE = b"\x89PNG as far as the gateway looks"
+STARTED: list[subprocess.Popen[str]] = []
 COMMAND = [sys.executable, "-c", "from marina.cli import main; main()"]
 
 
@@ -119,13 +120,26 @@ def start(server: Server, folder: Path, candidate: str, **changes: Any) -> subpr
     file = folder / "rollout.yaml"
     file.write_text(yaml.safe_dump(spec(candidate) | changes))
     words = ["rollout", "start", str(file), "--log-dir", str(server.log_dir)]
-    return subprocess.Popen(
-        [*COMMAND, *words, "--url", server.management_url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+    STARTED.append(
+        subprocess.Popen(
+            [*COMMAND, *words, "--url", server.management_url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     )
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_rollout_left() -> Iterator[None]:
+    """End the process of a rollout whose test failed: it would hold the journal."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
 
 
 def ended(process: subprocess.Popen[str], code: int) -> str:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,7 +63,16 @@ class Program:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A short temporary folder of the test's own, which no other test's server sweeps."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
+
+
+@pytest.fixture
+def start(tmp_path: Path, temporary: None) -> Iterator[Callable[..., Program]]:
     programs = []
 
     def begin(mode: str = "wait", **archive: object) -> Program:
@@ -104,6 +114,20 @@ def test_sigkill_leaves_no_process_and_the_next_start_sweeps(start: Callable[...
     assert len(workspaces(program.pid)) == 1
     sweep()
     assert_nothing_left(program.pid)
+
+
+def test_sigkill_leaves_no_worker_that_hangs(start: Callable[..., Program]) -> None:
+    """It reads nothing of TorchServe's end until it has answered."""
+    program = start()
+    program.wait_for("ready")
+    with ThreadPoolExecutor(1) as pool, Client(program.rest_url) as client:
+        pending = pool.submit(client.predict, b"sleep 60", model="stub")
+        time.sleep(1)
+        assert not pending.done()
+        program.process.kill()
+        program.process.wait()
+        assert isinstance(pending.exception(), ConnectionFailed)
+    wait_until(lambda: not processes_of(program.pid), timeout_s=10)
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 1.0, 3.0])

@@ -204,10 +204,13 @@ def test_marina_serve_itself_is_killed(tmp_path: Path) -> None:
         **{f"MARINA_{name.upper()}": str(getattr(config, name)) for name in PORTS},
     }
 
+    status = tmp_path / "logs" / "serve.json"
+    started: list[subprocess.Popen[bytes]] = []
+
     def start() -> subprocess.Popen[bytes]:
         command = [MARINA, "serve", "--no-tokens", "--model-store", str(store)]
         process = subprocess.Popen(command, cwd=tmp_path, env=environment)
-        status = tmp_path / "logs" / "serve.json"
+        started.append(process)
 
         def is_ready() -> bool:
             assert process.poll() is None, "it ended"
@@ -217,20 +220,23 @@ def test_marina_serve_itself_is_killed(tmp_path: Path) -> None:
         wait_until(is_ready, timeout_s=BACK_S)
         return process
 
-    first = start()
-    put_into_store(store, "2.0")
-    with ManagementClient(config.management_url) as manager:
-        manager.register("stub", "2.0", workers=2, batch_size=3)
-        manager.set_default("stub", "2.0")
-        before, state = described(manager), (store / "state.json").read_bytes()
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait()
-        wait_until(lambda: not processes_of(first.pid))
-        second = start()
-        try:
+    try:
+        first = start()
+        put_into_store(store, "2.0")
+        with ManagementClient(config.management_url) as manager:
+            manager.register("stub", "2.0", workers=2, batch_size=3)
+            manager.set_default("stub", "2.0")
+            before, state = described(manager), (store / "state.json").read_bytes()
+            first.kill()
+            first.wait()
+            wait_until(lambda: not processes_of(first.pid))
+            second = start()
             assert described(manager) == before
             assert (store / "state.json").read_bytes() == state
-        finally:
-            second.send_signal(signal.SIGTERM)
+            second.terminate()
             assert second.wait(timeout=60) == 0
-    sweep()
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+        sweep()

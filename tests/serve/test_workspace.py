@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,3 +110,17 @@ def test_nothing_is_left_of_an_archive_that_cannot_be_unpacked(temporary: Path) 
         workspace.admit(model)
     assert list(workspace.store.iterdir()) == []
     workspace.remove()
+
+
+def test_a_folder_that_another_removes_meanwhile_is_no_error(
+    temporary: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = abandoned(temporary, dead_pid)
+
+    def remove(_: int) -> bool:
+        shutil.rmtree(folder)
+        return False
+
+    monkeypatch.setattr(psutil, "pid_exists", remove)
+    sweep()
+    assert list(temporary.iterdir()) == []

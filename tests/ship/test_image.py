@@ -178,7 +178,9 @@ def test_the_entry_point_serves_and_drains(container: Container) -> None:
     with closing(Client(url, token=token)) as client, ThreadPoolExecutor(IN_FLIGHT) as pool:
         image = encode(quadrants(), "PNG")
         assert client.predict(image, model="resnet")[0].probability > 0
-        asked = [pool.submit(client.predict, b"sleep 0.5", "stub") for _ in range(IN_FLIGHT)]
+        # The first hold the workers until all have come.
+        bodies = [b"sleep 5"] * 2 + [b"sleep 0.2"] * (IN_FLIGHT - 2)
+        asked = [pool.submit(client.predict, body, "stub") for body in bodies]
         wait_until(in_flight)
         process.terminate()
         labels = [answer.result(timeout=60)[0].label for answer in asked]
