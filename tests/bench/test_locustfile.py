@@ -31,6 +31,16 @@ def test_plain_locust_records_every_request(stub: Stub, image: Path, tmp_path: P
     assert set(samples["status"]) == {200}
 
 
+def test_a_request_that_locust_cuts_at_its_end_is_no_failure(
+    stub: Stub, image: Path, tmp_path: Path
+) -> None:
+    """Locust's exit code would be 1."""
+    record = tmp_path / "samples.json"
+    words = ["-u", "2", "-t", "6s", "--images", str(image.parent), "--record", str(record)]
+    locust(*words, "--host", stub(700))
+    assert set(json.loads(record.read_text())["status"]) == {200}
+
+
 def test_workers_report_every_request_to_the_master(
     stub: Stub, image: Path, tmp_path: Path
 ) -> None:
