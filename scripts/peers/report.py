@@ -137,7 +137,8 @@ def _times_better(ours: np.ndarray, theirs: np.ndarray, *, cpu: bool) -> float:
 
 def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> str:
     here = machine.describe()
-    rounds = max((len(cell.tables) for cell in cells.values()), default=0)
+    counts = sorted({len(cell.tables) for cell in cells.values()}) or [0]
+    rounds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     made = sorted(set[str]().union(*(cell.made for cell in cells.values())))
     servers = {c.environment for c in everyone if c.environment}
     pins = ", ".join(_pin(name) for name in sorted(servers))
@@ -145,7 +146,7 @@ def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> 
         "# Marina and its peers\n\n"
         "ResNet-18 at 224 px with random weights, photographs as JPEG, closed loops of "
         f"{', '.join(map(str, users))} users. Made by `scripts/peers/run.py` in {rounds} rounds, "
-        "each of all servers in another order; ratios are of rounds that both were in, with 95% "
+        "each of all that are asked for in another order; ratios are of rounds that both were in, with 95% "
         "bootstrap intervals. CPU ms is the CPU time of all of a server's processes per answer; "
         "it hardly depends on what else the machine does, throughput does.\n\n"
         f"Machine: {here['cpu']}, {here['usable_cores']} cores, {', '.join(here['flags'])}, "
