@@ -62,6 +62,18 @@ class Model:
         return model
 
 
+class Slow:
+    """A model that computes until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = Event(), Event()
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.begun.set()
+        self.ended.wait(20)
+        return pixels
+
+
 def test_an_image_alone_is_spread_and_a_batch_is_not(tmp_path: Path) -> None:
     model = Model(tmp_path)
     assert [model.ask(pixels) for pixels in (ONE, TWO, ONE)] == [
@@ -76,43 +88,31 @@ def test_an_image_alone_is_spread_and_a_batch_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_nothing_is_spread_while_another_computes(tmp_path: Path, count: int) -> None:
     """The other holds the lock, alone or not; nobody waits for it."""
-    begun, ended = Event(), Event()
-
-    def slow(pixels: torch.Tensor) -> torch.Tensor:
-        begun.set()
-        ended.wait(20)
-        return pixels
-
+    slow = Slow()
     other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(other, torch.zeros(count, 3, 4, 4))
-        assert begun.wait(20)
+        assert slow.begun.wait(20)
         assert model.ask(ONE) == model.ask(TWO) == ("few", 1)
-        ended.set()
+        slow.ended.set()
         pending.result()
     assert model.ask(ONE) == ("many", 3)
 
 
 def test_who_comes_amid_a_spread_image_is_seen_by_the_next(tmp_path: Path) -> None:
     """The other begins while this one computes on all cores, and is at it when it is done."""
-    begun, ended = Event(), Event()
-
-    def slow(pixels: torch.Tensor) -> torch.Tensor:
-        begun.set()
-        ended.wait(20)
-        return pixels
-
+    slow = Slow()
     other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
     with ThreadPoolExecutor(1) as pool:
 
         def amid(pixels: torch.Tensor) -> torch.Tensor:
             pool.submit(other, TWO)
-            assert begun.wait(20)
+            assert slow.begun.wait(20)
             return pixels
 
         Spread(amid, amid, 2, tmp_path)(ONE)
         assert model.ask(ONE) == ("few", 1)
-        ended.set()
+        slow.ended.set()
     assert model.ask(ONE) == ("many", 3)
 
 
