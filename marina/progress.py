@@ -20,6 +20,11 @@ from rich.progress import (
 console = Console(stderr=True)
 
 
+def tell(message: str) -> None:
+    """Tell of an event on stderr, brackets and all."""
+    console.print(message, markup=False)
+
+
 class Bar:
     """One progress bar."""
 

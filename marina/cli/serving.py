@@ -27,7 +27,7 @@ from marina.cli.options import (
     print_json,
 )
 from marina.errors import ClientError
-from marina.progress import console
+from marina.progress import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ def _tell(log_format: LogFormat) -> Callable[[str], None]:
     from marina.serve.events import event_line
 
     if log_format is LogFormat.text:
-        return lambda message: console.print(message, markup=False)
+        return tell
     return lambda message: typer.echo(event_line(message), err=True)
 
 

@@ -15,7 +15,7 @@ from marina.archive.store import Entry, ModelStore
 from marina.display import output
 from marina.errors import ParityError
 from marina.predict import Outcome, predict_each
-from marina.progress import console
+from marina.progress import console, tell
 from marina.recipe import Recipe, read_recipe
 from marina.serve import Server, resolve, running
 
@@ -45,9 +45,9 @@ def run_demo(config: ServeConfig, log_dir: Path, *, once: bool) -> None:
 
     lab = evaluate(run)
     models = resolve([str(config.model_store / entry.file)], config.model_store)
-    with running(config, models, log_dir=log_dir, on_event=console.print) as server:
+    with running(config, models, log_dir=log_dir, on_event=tell) as server:
         _verify(lab, server, entry)
-        _print_next_steps(lab, server)
+        _print_next_steps(lab, server, ends=once)
         if not once:
             console.print("serving until Ctrl-C")
             server.wait()
@@ -178,10 +178,11 @@ def _print_sample(rows: list[dict[str, object]], wires: list[Wire]) -> None:
     output.print(table)
 
 
-def _print_next_steps(lab: Evaluation, server: Server) -> None:
+def _print_next_steps(lab: Evaluation, server: Server, *, ends: bool) -> None:
     image, model = lab.split.files[0], server.models[0]
+    again = "  marina serve --no-tokens     # the server of this demo ends now\n" if ends else ""
     output.print(
-        "\nGo on with:\n"
+        f"\nGo on with:\n{again}"
         f"  curl -X POST -T {image} {server.rest_url}/predictions/{model.name}\n"
         f"  curl -X POST -T {image} -H 'X-Marina-Format: detailed' "
         f"{server.rest_url}/predictions/{model.name}/{model.version}\n"

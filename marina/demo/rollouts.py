@@ -16,7 +16,7 @@ from marina.demo.candidates import Version, make_versions
 from marina.demo.load import LiveLoad
 from marina.display import output
 from marina.errors import RolloutError
-from marina.progress import console
+from marina.progress import console, tell
 from marina.recipe import read_recipe
 from marina.rollout.commands import log_of
 from marina.rollout.comparison import Conclusion
@@ -121,7 +121,7 @@ def run_rollouts(config: ServeConfig) -> None:
     log_dir = LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     models = resolve([str(store.folder / each.entry.file) for each in versions.values()], Path())
     outcomes: list[Outcome] = []
-    with running(config, models, log_dir=log_dir, on_event=console.print) as server:
+    with running(config, models, log_dir=log_dir, on_event=tell) as server:
         load = LiveLoad(server, recipe.data.root / "test", USERS)
         with load, ManagementClient(server.management_url) as manager:
             for number, version in versions.items():

@@ -90,7 +90,7 @@ class Health:
         self._stop.set()
 
     def forget(self) -> None:
-        """Forget all answers, since they came from a TorchServe that has ended."""
+        """Forget all answers, since they came from workers that have ended."""
         self._pulses = {}
 
     def problems(self) -> list[str]:
