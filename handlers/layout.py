@@ -23,8 +23,8 @@ class Layout:
     threads: int
 
     @property
-    def lone_threads(self) -> int:
-        """Of an image that comes while no other worker computes, see ``handlers.spread``."""
+    def most_threads(self) -> int:
+        """Of a forward pass while no other worker computes, see ``handlers.spread``."""
         return min(self.cores, _MOST_THREADS)
 
     @property

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from handlers.backend import Backend
 
+FEW = 2  # Most images that are computed together on all cores, see ``handlers.spread``.
+
 
 def graph_sizes(
     batch_size: int, backend: Backend = "torchscript", *, fused: bool

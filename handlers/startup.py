@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from time import thread_time
@@ -25,7 +26,7 @@ from handlers.parking import VARIABLE as COMMON_FOLDER
 from handlers.pipeline import Loaded, Pipeline
 from handlers.precision import processor_flags, slow_precision_warning
 from handlers.rewrite import use_winograd
-from handlers.sizes import graph_sizes, replayed
+from handlers.sizes import FEW, graph_sizes, powers, replayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # A forward pass of less CPU time is not shared out: threads would wait more than compute.
-WORTH_SHARING_S = 0.01
+WORTH_SHARING_S = 0.005
 
 
 def start(
@@ -70,12 +71,12 @@ def start(
     layout = _lay_out(config, settings)
     torch.set_num_threads(layout.threads)  # of the forward passes of this thread
     step = _run if _starts_threads(device, settings) else Background().run
-    pipeline, lone = step(lambda: _load(folder, config, settings, device, batch_size, layout))
+    pipeline, wide = step(lambda: _load(folder, config, settings, device, batch_size, layout))
     step(lambda: pipeline.warm(settings.top_k))
     golden = Golden.load(folder / "golden")
     step(lambda: _prove(pipeline, golden, classes))
-    if lone is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
-        _spread(pipeline, lone, golden, layout, step)
+    if wide is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
+        _spread(pipeline, wide, golden, layout, step)
     pipeline.renew_threads()
     return pipeline
 
@@ -106,10 +107,11 @@ def _load(
     batch_size: int,
     layout: Layout,
 ) -> tuple[Pipeline, Pipeline | None]:
-    """Give the pipeline, and one of the same model for lone images, if they may be shared out."""
+    """Give the pipeline, and one of the same model for all cores, if it may take them."""
     spec = ImageSpec.from_mapping(config.get("image") or {})
     _check_precision(settings.precision, device)
-    model = load_backend(
+    load = partial(
+        load_backend,
         folder / FILES[settings.backend],
         spec,
         device,
@@ -118,10 +120,12 @@ def _load(
         fusion=settings.fusion,
         threads=layout.threads,
     )
+    model = load()
     again = None  # the same model, to be compiled for all cores
     if isinstance(model, torch.jit.ScriptModule) and device.type == "cpu":
         if _may_spread(settings, layout):
-            again = twin(model)
+            # A convolution in int8 keeps what it prepared, for one shape and number of threads.
+            again = load() if settings.precision == "int8" else twin(model)
         if settings.winograd and layout.threads == 1:  # the direct way shares its work better
             replaced = use_winograd(model, spec)
             logger.info("%d convolutions are computed by Winograd's algorithm", replaced)
@@ -131,13 +135,16 @@ def _load(
     fused = settings.fusion and device.type == "cpu"
     sizes = graph_sizes(batch_size, settings.backend, fused=fused)
     pipeline = Pipeline(model, spec, settings.limits, device, layout.threads, sizes, gpu)
-    return pipeline, again and Pipeline(again, spec, settings.limits, device, layout.threads)
+    if again is None:
+        return pipeline, None
+    small = powers(min(batch_size, FEW))
+    return pipeline, Pipeline(again, spec, settings.limits, device, layout.threads, small)
 
 
 def _may_spread(settings: Settings, layout: Layout) -> bool:
-    """Tell whether there are workers and cores to ask; in int8, threads wait more than compute."""
-    wanted = settings.spread and settings.precision != "int8"
-    return wanted and layout.threads < layout.lone_threads and COMMON_FOLDER in os.environ
+    """Tell whether there are workers to ask, and cores that this one does not have."""
+    more = layout.threads < layout.most_threads
+    return settings.spread and more and COMMON_FOLDER in os.environ
 
 
 def _cpu_s(pipeline: Pipeline) -> float:
@@ -149,27 +156,26 @@ def _cpu_s(pipeline: Pipeline) -> float:
     return thread_time() - started
 
 
-def _spread(pipeline: Pipeline, lone: Pipeline, golden: Golden, layout: Layout, step: Step) -> None:
-    """Have lone images computed on all cores, unless they come out as others there."""
+def _spread(pipeline: Pipeline, wide: Pipeline, golden: Golden, layout: Layout, step: Step) -> None:
+    """Have few images computed on all cores, unless they come out as others there."""
     from handlers.spread import Spread  # where there is flock(2): not on Windows
 
-    threads = layout.lone_threads
+    threads = layout.most_threads
     try:
-        step(lambda: _prove_lone(lone, golden, threads))
+        step(lambda: _prove_wide(wide, golden, threads))
     except GoldenMismatch as err:
-        logger.warning("a lone image is not shared out among the cores: %s", err)
+        logger.warning("no image is shared out among the cores: %s", err)
     else:
         folder = Path(os.environ[COMMON_FOLDER])
-        pipeline.model = Spread(pipeline.model, lone.model, threads, folder)
-        logger.info("a lone image takes %d threads while no other worker computes", threads)
+        pipeline.model = Spread(pipeline.model, wide.model, threads, folder)
+        logger.info("few images take %d threads while no other worker computes", threads)
     torch.set_num_threads(layout.threads)  # of this thread and those to come
 
 
-def _prove_lone(lone: Pipeline, golden: Golden, threads: int) -> None:
+def _prove_wide(wide: Pipeline, golden: Golden, threads: int) -> None:
     torch.set_num_threads(threads)
-    lone.warm(top_k=1)
-    pixels = [lone.load(image.data).pixels for image in golden.images]
-    golden.check(lone.predict(pixels), lone.device.type)
+    wide.warm(top_k=1, order=wide.sizes[::-1])
+    _replay(wide, golden)
 
 
 def _check_precision(precision: Precision, device: torch.device) -> None:
@@ -184,17 +190,8 @@ def _check_precision(precision: Precision, device: torch.device) -> None:
 
 
 def _prove(pipeline: Pipeline, golden: Golden, classes: int) -> None:
-    """Replay the golden images through the whole path, and count the classes.
-
-    All of them at once, then some, or some twice, in the other sizes: those are other graphs.
-    """
-    loaded = pipeline.each(pipeline.load, [image.data for image in golden.images])
-    pixels = [image.pixels for image in loaded]
-    logits = pipeline.predict(pixels)  # (images, classes)
-    golden.check(logits, pipeline.device.type)
-    for size in replayed(pipeline.sizes, len(pixels)):
-        batch = list(islice(cycle(pixels), size))
-        golden.first(size).check(pipeline.predict(batch), pipeline.device.type)
+    """Replay the golden images through the whole path, and count the classes."""
+    logits = _replay(pipeline, golden)
     if pipeline.decodes_on_gpu:
         _prove_gpu_decoding(pipeline, golden)
     if logits.shape[1] != classes:
@@ -202,6 +199,21 @@ def _prove(pipeline: Pipeline, golden: Golden, classes: int) -> None:
             f"index_to_name.json names {classes} classes, "
             f"the model gives {logits.shape[1]}: archive the model again"
         )
+
+
+def _replay(pipeline: Pipeline, golden: Golden) -> torch.Tensor:
+    """Give the golden images' logits (images, classes), which are the lab's in every batch size.
+
+    All of them at once, then some, or some twice, in the other sizes: those are other graphs.
+    """
+    loaded = pipeline.each(pipeline.load, [image.data for image in golden.images])
+    pixels = [image.pixels for image in loaded]
+    logits = pipeline.predict(pixels)
+    golden.check(logits, pipeline.device.type)
+    for size in replayed(pipeline.sizes, len(pixels)):
+        batch = list(islice(cycle(pixels), size))
+        golden.first(size).check(pipeline.predict(batch), pipeline.device.type)
+    return logits
 
 
 def _prove_gpu_decoding(pipeline: Pipeline, golden: Golden) -> None:

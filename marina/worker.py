@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import logging
 import os
 import runpy
 import select
@@ -36,6 +37,7 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - that is what it is for
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     atexit.register(_leave)
+    logging.getLogger().addFilter(_tells)
     sys.path[0] = str(program.parent)  # as Python does with the program that it is given
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         import_module("numpy")  # starts threads, which serve
@@ -54,6 +56,11 @@ def _end_with(torchserve: int) -> None:
         poll.register(os.pidfd_open(torchserve), select.POLLIN)
         poll.poll()
         os.kill(os.getpid(), signal.SIGKILL)  # nobody is there to be answered, or to be told
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    """Leave out what says of each batch that it came: a fifth of a millisecond before each."""
+    return not str(record.msg).startswith("Backend received inference at")
 
 
 def _leave() -> None:

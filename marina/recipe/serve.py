@@ -47,10 +47,10 @@ class Serve(Section):
         winograd: Whether a CPU computes 3x3 convolutions by Winograd's algorithm, in fp32 with the
             torchscript backend and one thread a worker: fewer multiplications, and logits that move
             by about 1e-5. The export does without where they move too far.
-        spread: Whether an image that comes alone is computed on all cores (8 at most) while no
-            other worker computes: under ``marina serve``, on a CPU, with the torchscript backend,
-            not in int8, if the model takes 10 ms or more. Its logits differ by as little as with
-            the batch size.
+        spread: Whether an image that comes alone, or a pair, is computed on all cores (8 at most)
+            while no other worker computes: under ``marina serve``, on a CPU, with the torchscript
+            backend, if the model takes 5 ms or more. Its logits differ by as little as with the
+            batch size.
         gpu_decode: Whether a worker on a GPU decodes JPEGs there, if ``image.decode`` is fast. It
             turns this off itself where that changes the top-1 of a golden image.
         graphs: Whether a worker on a GPU records CUDA graphs, one per batch size.

@@ -50,9 +50,6 @@ _LOG4J2 = """\
   <Loggers>
     <Root level="info"><AppenderRef ref="log"/></Root>
     <Logger name="ACCESS_LOG" level="info" additivity="false"><AppenderRef ref="access"/></Logger>
-    <Logger name="MODEL_LOG" level="info">
-      <RegexFilter regex="Backend received inference at.*" onMatch="DENY" onMismatch="NEUTRAL"/>
-    </Logger>
     <Logger name="org.pytorch.serve.wlm.WorkerThread" level="debug">
       <RegexFilter regex="Looping backend response.*" onMatch="DENY" onMismatch="NEUTRAL"/>
     </Logger>

@@ -31,7 +31,7 @@ _DROPPED = frozenset({"LOG_LOCATION", "METRICS_LOCATION", "PYTHONPATH", "SM_TELE
 # every layer, for milliseconds, on cores that others need to get there: docs/speed.md has what that
 # costs on a machine that is not idle. They do so for microseconds, as to sleep and wake takes more.
 # And numpy's OpenBLAS would start a thread per core in each, before it is asked for anything.
-_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"}
+_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "5000", "OPENBLAS_NUM_THREADS": "1"}
 
 # What Java says on stdout of a machine without a GPU, and what Log4j says of Java 9 and newer.
 _NOISE = ("nvidia-smi not available", "WARNING: sun.reflect.Reflection", "Model server started.")

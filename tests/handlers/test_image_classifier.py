@@ -26,7 +26,7 @@ from handlers.image_classifier import ImageClassifier
 from handlers.model import load_model
 from handlers.parking import VARIABLE as PARKING
 from handlers.preprocess import load_pixels
-from handlers.spread import Spread
+from handlers.spread import PATIENCE, Spread
 from handlers.startup import WORTH_SHARING_S
 
 DEVICES = [pytest.param(None, id="cpu")]
@@ -241,31 +241,31 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_lone_image_is_computed_on_all_cores(folder: Path, shared: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])  # of which each has a second model its way
+def test_few_images_are_computed_on_all_cores(folder: Path, shared: Path, precision: str) -> None:
     del shared
     before = torch.get_num_threads()
-    worker = Worker(folder, threads=1, spread=True, winograd=True)
+    worker = Worker(folder, threads=1, spread=True, winograd=True, precision=precision)
     spread = worker.handler._pipeline.model
     assert isinstance(spread, Spread)
     with ThreadPoolExecutor(1) as another:
         assert torch.get_num_threads() == another.submit(torch.get_num_threads).result() == 1
     asked = []
-    few = spread._few
-    spread._few = lambda pixels: asked.append(len(pixels)) or few(pixels)
+    narrow = spread._narrow
+    spread._narrow = lambda pixels: asked.append(len(pixels)) or narrow(pixels)
     plain = Worker(folder, threads=1)
-    for images in ([GOOD["PNG"]], [GOOD["JPEG"], GOOD["turned"]], [GOOD["turned"]]):
+    calm = [[GOOD["PNG"]]] * PATIENCE
+    for images in (*calm, [GOOD["JPEG"], GOOD["turned"]], [GOOD["turned"]], [GOOD["PNG"]] * 4):
         for (status, answer), (_, expected) in zip(
             worker.ask(*images), plain.ask(*images), strict=True
         ):
             assert status == 200
             assert answer == pytest.approx(expected, abs=1e-5)
-    assert asked == [2]
+    assert asked == [1] * PATIENCE + [4]
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(
-    "why_not", ["the recipe", "no server", "all cores", "small", "int8", "other"]
-)
+@pytest.mark.parametrize("why_not", ["the recipe", "no server", "all cores", "small", "other"])
 def test_an_image_is_not_always_spread(
     folder: Path,
     shared: Path,
@@ -282,11 +282,10 @@ def test_an_image_is_not_always_spread(
     if why_not == "other":  # the model gives something else in more threads
         monkeypatch.setattr("handlers.startup.twin", lambda _: lambda pixels: torch.ones(1, 4))
     threads = 3 if why_not == "all cores" else 1
-    precision = "int8" if why_not == "int8" else "fp32"
-    worker = Worker(folder, threads=threads, spread=why_not != "the recipe", precision=precision)
+    worker = Worker(folder, threads=threads, spread=why_not != "the recipe")
     assert isinstance(worker.handler._pipeline.model, torch.jit.ScriptModule)
     assert torch.get_num_threads() == threads
-    assert ("a lone image is not shared out" in caplog.text) == (why_not == "other")
+    assert ("no image is shared out" in caplog.text) == (why_not == "other")
     assert worker.ask(GOOD["PNG"])[0][0] == 200
     torch.set_num_threads(before)
 

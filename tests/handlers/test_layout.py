@@ -21,8 +21,8 @@ def test_the_cores_are_shared_out(
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (4, 4), (64, 8)])
-def test_a_lone_image_does_not_take_too_many(cores: int, threads: int) -> None:
-    assert lay_out(cores).lone_threads == threads
+def test_few_images_do_not_take_too_many(cores: int, threads: int) -> None:
+    assert lay_out(cores).most_threads == threads
 
 
 def test_more_threads_than_cores_are_warned_of() -> None:

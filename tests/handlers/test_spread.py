@@ -1,4 +1,4 @@
-"""A lone image goes to all cores while no other worker computes; everything else does not."""
+"""Few images go to all cores while no other worker computes; everything else does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from handlers.spread import Spread
+from handlers.spread import PATIENCE, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 ONE = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
 TWO = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+THREE = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
 
 HOLDER = """
 import sys
 from pathlib import Path
 import torch
-from handlers.spread import Spread
+from handlers.spread import PATIENCE, Spread
 
-def few(pixels):
+def narrow(pixels):
     print("computes", flush=True)
     sys.stdin.read()
 
-Spread(few, few, 2, Path(sys.argv[1]))(torch.zeros(2, 3, 4, 4))
+Spread(narrow, narrow, 2, Path(sys.argv[1]))(torch.zeros(2, 3, 4, 4))
 """
 
 
@@ -47,12 +48,18 @@ class Model:
 
     def __init__(self, folder: Path):
         self.calls: list[tuple[str, int]] = []
-        self.spread = Spread(self._named("few"), self._named("many"), 3, folder)
+        self.spread = Spread(self._named("narrow"), self._named("wide"), 3, folder)
         torch.set_num_threads(1)
 
     def ask(self, pixels: torch.Tensor) -> tuple[str, int]:
         assert torch.equal(self.spread(pixels), pixels + 1)
         return self.calls[-1]
+
+    def calmed(self) -> Model:
+        """Have as many batches behind it as it wants to find the others idle."""
+        for _ in range(PATIENCE):
+            self.ask(ONE)
+        return self
 
     def _named(self, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
         def model(pixels: torch.Tensor) -> torch.Tensor:
@@ -74,58 +81,64 @@ class Slow:
         return pixels
 
 
-def test_an_image_alone_is_spread_and_a_batch_is_not(tmp_path: Path) -> None:
-    model = Model(tmp_path)
-    assert [model.ask(pixels) for pixels in (ONE, TWO, ONE)] == [
-        ("many", 3),
-        ("few", 1),
-        ("many", 3),
-    ]
+def test_few_images_are_spread_and_more_are_not(tmp_path: Path) -> None:
+    model = Model(tmp_path).calmed()
+    assert model.calls == [("narrow", 1)] * PATIENCE
+    assert model.ask(ONE) == model.ask(TWO) == ("wide", 3)
+    assert model.ask(THREE) == ("narrow", 1)
     with ThreadPoolExecutor(1) as another:
         assert another.submit(torch.get_num_threads).result() == 1
 
 
-@pytest.mark.parametrize("count", [1, 2])
+def test_a_large_batch_ends_the_calm(tmp_path: Path) -> None:
+    model = Model(tmp_path).calmed()
+    model.ask(THREE)
+    assert [model.ask(ONE)[0] for _ in range(PATIENCE + 1)] == ["narrow"] * PATIENCE + ["wide"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
 def test_nothing_is_spread_while_another_computes(tmp_path: Path, count: int) -> None:
     """The other holds the lock, alone or not; nobody waits for it."""
     slow = Slow()
-    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
+    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path).calmed()
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(other, torch.zeros(count, 3, 4, 4))
         assert slow.begun.wait(20)
-        assert model.ask(ONE) == model.ask(TWO) == ("few", 1)
+        assert model.ask(ONE) == model.ask(TWO) == ("narrow", 1)
         slow.ended.set()
         pending.result()
-    assert model.ask(ONE) == ("many", 3)
+    assert model.calmed().ask(ONE) == ("wide", 3)
 
 
 def test_who_comes_amid_a_spread_image_is_seen_by_the_next(tmp_path: Path) -> None:
     """The other begins while this one computes on all cores, and is at it when it is done."""
     slow = Slow()
-    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path)
+    other, model = Spread(slow, slow, 2, tmp_path), Model(tmp_path).calmed()
     with ThreadPoolExecutor(1) as pool:
 
         def amid(pixels: torch.Tensor) -> torch.Tensor:
-            pool.submit(other, TWO)
+            pool.submit(other, THREE)
             assert slow.begun.wait(20)
             return pixels
 
-        Spread(amid, amid, 2, tmp_path)(ONE)
-        assert model.ask(ONE) == ("few", 1)
+        spreading = Spread(lambda pixels: pixels, amid, 2, tmp_path)
+        for _ in range(PATIENCE + 1):
+            spreading(ONE)
+        assert model.ask(ONE) == ("narrow", 1)
         slow.ended.set()
-    assert model.ask(ONE) == ("many", 3)
+    assert model.calmed().ask(ONE) == ("wide", 3)
 
 
 def test_a_worker_that_dies_takes_its_lock_along(tmp_path: Path) -> None:
-    model = Model(tmp_path)
+    model = Model(tmp_path).calmed()
     words = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"computes\n"
-        assert model.ask(ONE) == ("few", 1)
+        assert model.ask(ONE) == ("narrow", 1)
         worker.kill()
         worker.wait()
-    assert model.ask(ONE) == ("many", 3)
+    assert model.calmed().ask(ONE) == ("wide", 3)
 
 
 def test_a_model_that_fails_lets_others_compute(tmp_path: Path) -> None:
@@ -133,14 +146,14 @@ def test_a_model_that_fails_lets_others_compute(tmp_path: Path) -> None:
         raise RuntimeError("broken")
 
     failing, model = Spread(broken, broken, 2, tmp_path), Model(tmp_path)
-    for pixels in (ONE, TWO):
+    for _ in range(PATIENCE + 1):  # the last on all cores
         with pytest.raises(RuntimeError, match="broken"):
-            failing(pixels)
-    assert model.ask(ONE) == ("many", 3)
+            failing(ONE)
+    assert model.calmed().ask(ONE) == ("wide", 3)
 
 
 def test_the_model_runs_without_gradients(tmp_path: Path) -> None:
     weight = torch.ones(1, requires_grad=True)
     spread = Spread(lambda x: x * weight, lambda x: x * weight, 2, tmp_path)
     with torch.inference_mode():
-        assert not spread(ONE).requires_grad
+        assert not any(spread(ONE).requires_grad for _ in range(PATIENCE + 1))

@@ -16,7 +16,7 @@ WORKSPACE = SimpleNamespace(temporary=Path("/t"), parking=Path("/p"))
     ("name", "ours", "given"),
     [
         ("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"),
-        ("GOMP_SPINCOUNT", "1000", "0"),
+        ("GOMP_SPINCOUNT", "5000", "0"),
         ("OPENBLAS_NUM_THREADS", "1", "4"),
     ],
 )

@@ -80,6 +80,26 @@ def test_another_program_runs_as_it_is(folder: Path) -> None:
     assert told(folder, "metric_collector")["imported"] == {}
 
 
+LOGS = """
+import logging, sys
+logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+logging.info("Backend received inference at: %d", 1)
+logging.info("Connection accepted: %s.", "socket")
+"""
+
+
+def test_a_worker_does_not_log_that_each_batch_came(folder: Path) -> None:
+    program = folder / "ts" / "model_service_worker.py"
+    program.write_text(f"if __name__ == '__main__':{indent(LOGS, '    ')}")
+    done = subprocess.run(
+        [PROGRAM, program],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"Connection accepted: socket.\n"
+
+
 CYCLE = """
 import os, sys
 class Cycle:
