@@ -94,6 +94,7 @@ class Soak:
 
 def main() -> int:
     """Soak, and say how it went."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--switch-every", type=float, default=60.0, help="seconds")

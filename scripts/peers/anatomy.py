@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
+import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -54,6 +56,7 @@ class Running:
 
 def main() -> None:
     """Start, warm, measure in turn, print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
     options = _options()
     archive_all(options.work)
     alone: list[float] = []

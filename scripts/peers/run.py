@@ -16,7 +16,9 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +63,7 @@ FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 36)
 
 def main() -> None:
     """Prepare, go round, report."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
     options = _options()
     plan = FULL if options.full else QUICK
     changed = {
