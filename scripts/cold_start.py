@@ -27,6 +27,7 @@ from typing import NamedTuple
 import psutil
 import yaml
 
+from marina.serve.interruption import exit_on_sigterm
 from marina.serve.java import java_home
 from marina.serve.ports import free_ports
 
@@ -138,7 +139,7 @@ def cost(process: subprocess.Popen[bytes], seconds: float) -> Start:
 
 def main() -> None:
     """Measure the archives in turn, and print the medians."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archives", nargs="+", type=Path)
     parser.add_argument("--image", type=Path, required=True)

@@ -37,6 +37,7 @@ from marina.archive.store import ModelStore
 from marina.client import ManagementClient
 from marina.export.torchscript import export
 from marina.recipe import read_recipe
+from marina.serve.interruption import exit_on_sigterm
 from marina.serve.ports import free_ports
 from marina.train.training import train
 
@@ -94,7 +95,7 @@ class Soak:
 
 def main() -> int:
     """Soak, and say how it went."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
+    exit_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--switch-every", type=float, default=60.0, help="seconds")

@@ -87,3 +87,8 @@ def _raise(number: int) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end a program as an exception does, so that blocks that hold a server end it."""
+    signal.signal(signal.SIGTERM, lambda number, _: _raise(number))

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
-import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from serving import load_for, say, served, wait_until_ready
 from handlers.cores import usable_cores
 from marina.bench.ceiling import try_way
 from marina.bench.generator import LoadGenerator
+from marina.serve.interruption import exit_on_sigterm
 
 TICKS = 100.0  # of /proc/*/stat, a second: USER_HZ of Linux
 COMPILER = ("C1 CompilerThre", "C2 CompilerThre")
@@ -56,7 +55,7 @@ class Running:
 
 def main() -> None:
     """Start, warm, measure in turn, print."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
+    exit_on_sigterm()
     options = _options()
     archive_all(options.work)
     alone: list[float] = []

@@ -141,7 +141,7 @@ def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> 
     rounds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     made = sorted(set[str]().union(*(cell.made for cell in cells.values())))
     servers = {c.environment for c in everyone if c.environment}
-    pins = ", ".join(_pin(name) for name in sorted(servers))
+    pins = "".join(f", {_pin(name)}" for name in sorted(servers))
     return (
         "# Marina and its peers\n\n"
         "ResNet-18 at 224 px with random weights, photographs as JPEG, closed loops of "
@@ -151,7 +151,7 @@ def _head(everyone: Sequence[Contestant], users: Sequence[int], cells: dict) -> 
         "answer; it hardly depends on what else the machine does, throughput does.\n\n"
         f"Machine: {here['cpu']}, {here['usable_cores']} cores, {', '.join(here['flags'])}, "
         f"{here['memory_gb']} GB, {here['system']}. Python {platform.python_version()}, torch "
-        f"{here['torch']}, TorchServe {version('torchserve')}, {pins}. "
+        f"{here['torch']}, TorchServe {version('torchserve')}{pins}. "
         f"Each measurement: {'; '.join(made)}.\n"
     )
 

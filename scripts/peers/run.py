@@ -16,9 +16,7 @@ import argparse
 import json
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +32,7 @@ from marina.bench.measurement import measure
 from marina.bench.result import Result
 from marina.errors import MarinaError
 from marina.files import write_whole
+from marina.serve.interruption import exit_on_sigterm
 
 WARMUP_S = 5.0  # Java compiles what it runs, in its first seconds most of all
 
@@ -63,7 +62,7 @@ FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 36)
 
 def main() -> None:
     """Prepare, go round, report."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers end with it
+    exit_on_sigterm()
     options = _options()
     plan = FULL if options.full else QUICK
     changed = {

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from marina.serve.interruption import Interruption
+from marina.serve.interruption import Interruption, exit_on_sigterm
 
 
 def test_while_starting_the_next_check_raises_it() -> None:
@@ -75,3 +75,14 @@ def test_outside_the_main_thread_it_installs_nothing() -> None:
     thread.start()
     thread.join()
     assert inside == [before]
+
+
+def test_programs_without_phases_end_their_blocks_on_sigterm() -> None:
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        exit_on_sigterm()
+        with pytest.raises(SystemExit) as caught:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert caught.value.code == 143
