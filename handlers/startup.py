@@ -27,6 +27,7 @@ from handlers.pipeline import Loaded, Pipeline
 from handlers.precision import processor_flags, slow_precision_warning
 from handlers.rewrite import use_winograd
 from handlers.sizes import FEW, graph_sizes, powers, replayed
+from handlers.team import on_own_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +78,8 @@ def start(
     step(lambda: _prove(pipeline, golden, classes))
     if wide is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
         _spread(pipeline, wide, golden, layout, step)
+    if device.type == "cpu" and settings.backend not in KEEP_THREADS:
+        pipeline.model = on_own_cores(pipeline.model, layout.threads)
     pipeline.renew_threads()
     return pipeline
 
