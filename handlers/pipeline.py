@@ -173,6 +173,11 @@ class Pipeline:
         with torch.inference_mode():
             return self._awaited(self._run(batch))
 
+    def blank(self, count: int) -> torch.Tensor:
+        """Give images without content: shape (N, C, crop, crop), uint8, on the CPU."""
+        spec = self.spec
+        return torch.zeros(count, spec.channels, spec.crop, spec.crop, dtype=torch.uint8)
+
     def warm(self, top_k: int, order: Sequence[int] = ()) -> None:
         """Run each size of ``sizes``, so that no client pays for its compilation.
 
@@ -181,11 +186,9 @@ class Pipeline:
             order: Of the sizes, if not the largest first. TorchScript computes the first one 3 to
                 5% faster than in another order.
         """
-        spec = self.spec
-        blank = torch.zeros(spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (C, H, W)
         for size in order or self.sizes:
             for _ in range(WARM_UP_RUNS):
-                rank(self.predict([blank] * size), top_k)
+                rank(self.predict(list(self.blank(size))), top_k)
         release_memory()
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:

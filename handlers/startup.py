@@ -79,7 +79,8 @@ def start(
     if wide is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
         _spread(pipeline, wide, golden, layout, step)
     if device.type == "cpu" and settings.backend not in KEEP_THREADS:
-        pipeline.model = on_own_cores(pipeline.model, layout.threads)
+        batches = [pipeline.blank(size) for size in pipeline.sizes]
+        pipeline.model = on_own_cores(pipeline.model, layout.threads, batches)
     pipeline.renew_threads()
     return pipeline
 
@@ -152,8 +153,7 @@ def _may_spread(settings: Settings, layout: Layout) -> bool:
 
 def _cpu_s(pipeline: Pipeline) -> float:
     """Give the CPU time that this thread takes for the model's part of one image."""
-    spec = pipeline.spec
-    blank = torch.zeros(1, spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (N, C, H, W)
+    blank = pipeline.blank(1)
     started = thread_time()
     pipeline.infer(blank)
     return thread_time() - started
@@ -170,7 +170,8 @@ def _spread(pipeline: Pipeline, wide: Pipeline, golden: Golden, layout: Layout, 
         logger.warning("no image is shared out among the cores: %s", err)
     else:
         folder = Path(os.environ[COMMON_FOLDER])
-        pipeline.model = Spread(pipeline.model, wide.model, threads, folder)
+        batches = [wide.blank(size) for size in wide.sizes]
+        pipeline.model = Spread(pipeline.model, wide.model, threads, folder, batches)
         logger.info("few images take %d threads while no other worker computes", threads)
     torch.set_num_threads(layout.threads)  # of this thread and those to come
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,13 @@ def plain(pixels: torch.Tensor) -> torch.Tensor:
     return pixels + 1
 
 
-def threads() -> set[int]:
-    """Give this process's."""
-    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
-
-
-def held_cores(others: set[int]) -> list[int]:
-    """Give the core of each thread, but for some, that is held to one."""
-    masks = [os.sched_getaffinity(thread) for thread in threads() - others]
-    return sorted(next(iter(mask)) for mask in masks if len(mask) == 1)
+def held_threads() -> dict[int, int]:
+    """Give this process's threads that are held to one core, and the core."""
+    masks = {}
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            masks[int(task.name)] = os.sched_getaffinity(int(task.name))
+    return {thread: min(mask) for thread, mask in masks.items() if len(mask) == 1}
 
 
 def work(_: torch.Tensor) -> torch.Tensor:
@@ -52,43 +51,56 @@ def work(_: torch.Tensor) -> torch.Tensor:
 
 
 def test_helpers_have_a_core_each_and_keep_it(computing: ThreadPoolExecutor) -> None:
-    before = threads()
-    model = computing.submit(on_own_cores, work, len(CORES)).result()
+    before = held_threads()
+    model = computing.submit(on_own_cores, work, len(CORES), [PIXELS]).result()
     for _ in range(3):
         computing.submit(model, PIXELS).result()
-        assert held_cores(before) == CORES[1:]
+        held = held_threads()
+        assert sorted(held[thread] for thread in held.keys() - before) == CORES[1:]
     assert computing.submit(torch.get_num_threads).result() == len(CORES)
 
 
-def test_whoever_calls_comes_to_the_core_that_is_left_and_is_free_to_leave(
-    computing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = computing.submit(on_own_cores, plain, len(CORES)).result()
-    masks: list[set[int]] = []
-    real = os.sched_setaffinity
+def test_whoever_calls_is_held_as_long_as_it_computes(computing: ThreadPoolExecutor) -> None:
+    def where(_: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(sorted(os.sched_getaffinity(0)))
 
-    def watched(task: int, mask: set[int]) -> None:
-        real(task, mask)
-        masks.append(os.sched_getaffinity(0))
+    model = computing.submit(on_own_cores, where, len(CORES), []).result()
+    assert computing.submit(model, PIXELS).result().tolist() == CORES[:1]
+    assert sorted(computing.submit(os.sched_getaffinity, 0).result()) == CORES
 
-    monkeypatch.setattr(os, "sched_setaffinity", watched)
-    assert torch.equal(computing.submit(model, PIXELS).result(), PIXELS + 1)
-    assert masks == [{CORES[0]}, set(CORES)]
+
+def test_a_model_that_fails_leaves_nobody_held(computing: ThreadPoolExecutor) -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise ValueError("broken")
+
+    model = computing.submit(on_own_cores, broken, len(CORES), []).result()
+    with pytest.raises(ValueError, match="broken"):
+        computing.submit(model, PIXELS).result()
+    assert sorted(computing.submit(os.sched_getaffinity, 0).result()) == CORES
+
+
+def test_a_model_that_loses_its_helpers_is_left_as_it_is(computing: ThreadPoolExecutor) -> None:
+    def freeing(pixels: torch.Tensor) -> torch.Tensor:
+        for thread in held_threads():
+            os.sched_setaffinity(thread, CORES)
+        return pixels + 1
+
+    assert computing.submit(on_own_cores, freeing, len(CORES), [PIXELS]).result() is freeing
 
 
 def test_cores_that_others_might_choose_are_not_taken(computing: ThreadPoolExecutor) -> None:
-    assert computing.submit(on_own_cores, plain, 1).result() is plain
-    assert computing.submit(on_own_cores, plain, len(CORES) + 1).result() is plain
+    for threads in (1, len(CORES) + 1):
+        assert computing.submit(on_own_cores, plain, threads, [PIXELS]).result() is plain
 
 
 def test_where_it_is_forbidden_the_model_computes_as_it_did(
     computing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = computing.submit(on_own_cores, plain, len(CORES)).result()
+    model = computing.submit(on_own_cores, plain, len(CORES), [PIXELS]).result()
 
     def forbidden(task: int, mask: set[int]) -> None:
         raise PermissionError(1, "sched_setaffinity")
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden)
     assert torch.equal(computing.submit(model, PIXELS).result(), PIXELS + 1)
-    assert computing.submit(on_own_cores, plain, len(CORES)).result() is plain
+    assert computing.submit(on_own_cores, plain, len(CORES), [PIXELS]).result() is plain
