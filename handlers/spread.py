@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from handlers.sizes import FEW
-from handlers.team import on_own_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     Model = Callable[[torch.Tensor], torch.Tensor]
@@ -41,28 +40,20 @@ class Spread:
         wide: The same, compiled for more.
         threads: How many ``wide`` takes; torch's number for the process is this afterwards.
         folder: The workers' common one.
-        batches: One of each shape that ``wide`` will compute.
 
     Raises:
         OSError: There is no such folder.
     """
 
-    def __init__(
-        self,
-        narrow: Model,
-        wide: Model,
-        threads: int,
-        folder: Path,
-        batches: Sequence[torch.Tensor] = (),
-    ) -> None:
+    def __init__(self, narrow: Model, wide: Model, threads: int, folder: Path) -> None:
         self._narrow = narrow
+        self._wide = wide
         self._calm = 0  # batches
         self._folder = os.open(folder, os.O_RDONLY)
         # torch keeps the number for each thread from when it is first asked; until then, and for
         # threads to come, it is the process's, which this changes, too.
         self._pool = ThreadPoolExecutor(1, "spread", torch.set_num_threads, (threads,))
         self._pool.submit(torch.get_num_threads).result()
-        self._wide = self._pool.submit(on_own_cores, wide, threads, batches).result()
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Give the logits (N, classes) of pixels (N, C, crop, crop), uint8."""

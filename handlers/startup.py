@@ -79,8 +79,7 @@ def start(
     if wide is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
         _spread(pipeline, wide, golden, layout, step)
     if device.type == "cpu" and settings.backend not in KEEP_THREADS:
-        batches = [pipeline.blank(size) for size in pipeline.sizes]
-        pipeline.model = on_own_cores(pipeline.model, layout.threads, batches)
+        pipeline.model = on_own_cores(pipeline.model, layout.threads)
     pipeline.renew_threads()
     return pipeline
 
@@ -170,8 +169,8 @@ def _spread(pipeline: Pipeline, wide: Pipeline, golden: Golden, layout: Layout, 
         logger.warning("no image is shared out among the cores: %s", err)
     else:
         folder = Path(os.environ[COMMON_FOLDER])
-        batches = [wide.blank(size) for size in wide.sizes]
-        pipeline.model = Spread(pipeline.model, wide.model, threads, folder, batches)
+        wide_model = on_own_cores(wide.model, threads)
+        pipeline.model = Spread(pipeline.model, wide_model, threads, folder)
         logger.info("few images take %d threads while no other worker computes", threads)
     torch.set_num_threads(layout.threads)  # of this thread and those to come
 

@@ -18,64 +18,81 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     Model = Callable[[torch.Tensor], torch.Tensor]
 
 _GRAIN = 32_768  # elements, at least so many of which torch gives to a thread (ATen's GRAIN_SIZE)
 
 
-def on_own_cores(model: Model, threads: int, batches: Sequence[torch.Tensor]) -> Model:
-    """Give a model whose threads keep to a core each.
+def on_own_cores(model: Model, threads: int) -> Model:
+    """Give a model whose threads keep to a core each, where they take all that there are.
 
-    That is done where they take all cores that the process may run on: of fewer, another process
-    might choose the same. OpenMP's threads belong to the thread that first asks for them, so this
-    is to be called in the one that will call the model, before it computes anything.
+    Of fewer, another process might choose the same.
 
     Args:
         model: Computes in OpenMP's threads.
-        threads: How many; torch's number for this thread is this afterwards.
-        batches: One of each shape that it will be called with.
+        threads: How many.
 
     Returns:
-        The same model, or one that holds the thread that calls it to a core as long as it computes.
+        The same model where it may not be done; else one that is to be called in one thread, which
+        has computed nothing before.
     """
     if sys.platform != "linux" or threads == 1 or threads != len(os.sched_getaffinity(0)):
         return model
-    cores = os.sched_getaffinity(0)
-    try:
-        _start_helpers(sorted(cores))
-    except OSError:  # forbidden here
-        return model
-    helpers = _held_threads()
+    return _Team(model, os.sched_getaffinity(0))
 
-    def run(pixels: torch.Tensor) -> torch.Tensor:
+
+class _Team:
+    """A model whose threads keep to a core each from the first call on, its caller from the next.
+
+    OpenMP's threads belong to the thread that first asks for them. Where they cannot be held, the
+    model is called as it is.
+    """
+
+    def __init__(self, model: Model, cores: set[int]) -> None:
+        self._model = model
+        self._cores = cores
+        self._helpers: set[int] | None = None  # threads that are held
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._helpers is None:
+            self._helpers = _start_helpers(sorted(self._cores))
+            logits = self._model(pixels)
+            if not self._helpers <= _held_threads():
+                # For what takes fewer threads OpenMP ends some, and would start the next ones on
+                # its caller's core.
+                self._helpers = set()
+            return logits
+        if not self._helpers:
+            return self._model(pixels)
         try:
-            os.sched_setaffinity(0, {min(cores)})
-        except OSError:  # of a container whose cores were changed; the kernel freed its threads
-            return model(pixels)
-        try:
-            return model(pixels)
+            # As long as it computes: a helper that it waits for would wake it on its own core.
+            _hold_to({min(self._cores)})
+            return self._model(pixels)
         finally:
-            with suppress(OSError):
-                os.sched_setaffinity(0, cores)
-
-    with torch.inference_mode():
-        for batch in batches:
-            model(batch)
-    # OpenMP may replace threads for a model that takes fewer now and then: on the core of `run`.
-    return run if helpers <= _held_threads() else model
+            _hold_to(self._cores)
 
 
-def _start_helpers(cores: list[int]) -> None:
-    """Have OpenMP start a thread on each core but the first."""
+def _start_helpers(cores: list[int]) -> set[int]:
+    """Have OpenMP start a thread on each core but the first.
+
+    Returns:
+        The threads; none if they cannot be held.
+    """
+    others = _held_threads()
     for count, core in enumerate(cores[1:], start=2):
         torch.set_num_threads(count)  # starts threads that are not OpenMP's, too
-        try:
-            os.sched_setaffinity(0, {core})  # a thread begins where the one is that starts it
-            torch.ones(count * _GRAIN)
-        finally:
-            os.sched_setaffinity(0, cores)
+        _hold_to({core})  # a thread begins where the one is that starts it
+        torch.ones(count * _GRAIN)
+        _hold_to(set(cores))
+    helpers = _held_threads() - others
+    return helpers if len(helpers) == len(cores) - 1 else set()
+
+
+def _hold_to(cores: set[int]) -> None:
+    with suppress(OSError):  # it is forbidden here, or the container's cores were changed
+        os.sched_setaffinity(0, cores)
 
 
 def _held_threads() -> set[int]:

@@ -46,10 +46,7 @@ class Way:
         self._pool = ThreadPoolExecutor(1)
         threads = len(os.sched_getaffinity(0))
         self._pool.submit(torch.set_num_threads, threads).result()
-        self._model = model
-        if held:
-            held_model = self._pool.submit(on_own_cores, model, threads, [self._pixels])
-            self._model = held_model.result()
+        self._model = on_own_cores(model, threads) if held else model
         for _ in range(WARM_UP_RUNS):
             self.run_s()
 

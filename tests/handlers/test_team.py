@@ -45,6 +45,11 @@ def held_threads() -> dict[int, int]:
     return {thread: min(mask) for thread, mask in masks.items() if len(mask) == 1}
 
 
+def where(_: torch.Tensor) -> torch.Tensor:
+    """Give the cores that the calling thread may run on."""
+    return torch.tensor(sorted(os.sched_getaffinity(0)))
+
+
 def work(_: torch.Tensor) -> torch.Tensor:
     """Compute what takes all threads."""
     return torch.ones(len(CORES) * 100_000).add_(1).sum()
@@ -52,7 +57,7 @@ def work(_: torch.Tensor) -> torch.Tensor:
 
 def test_helpers_have_a_core_each_and_keep_it(computing: ThreadPoolExecutor) -> None:
     before = held_threads()
-    model = computing.submit(on_own_cores, work, len(CORES), [PIXELS]).result()
+    model = on_own_cores(work, len(CORES))
     for _ in range(3):
         computing.submit(model, PIXELS).result()
         held = held_threads()
@@ -61,46 +66,51 @@ def test_helpers_have_a_core_each_and_keep_it(computing: ThreadPoolExecutor) -> 
 
 
 def test_whoever_calls_is_held_as_long_as_it_computes(computing: ThreadPoolExecutor) -> None:
-    def where(_: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(sorted(os.sched_getaffinity(0)))
-
-    model = computing.submit(on_own_cores, where, len(CORES), []).result()
+    model = on_own_cores(where, len(CORES))
+    computing.submit(model, PIXELS).result()
     assert computing.submit(model, PIXELS).result().tolist() == CORES[:1]
-    assert sorted(computing.submit(os.sched_getaffinity, 0).result()) == CORES
+    assert computing.submit(where, PIXELS).result().tolist() == CORES
 
 
 def test_a_model_that_fails_leaves_nobody_held(computing: ThreadPoolExecutor) -> None:
-    def broken(_: torch.Tensor) -> torch.Tensor:
-        raise ValueError("broken")
-
-    model = computing.submit(on_own_cores, broken, len(CORES), []).result()
-    with pytest.raises(ValueError, match="broken"):
-        computing.submit(model, PIXELS).result()
-    assert sorted(computing.submit(os.sched_getaffinity, 0).result()) == CORES
+    model = on_own_cores(plain, len(CORES))
+    computing.submit(model, PIXELS).result()
+    with pytest.raises(TypeError):
+        computing.submit(model, None).result()
+    assert computing.submit(where, PIXELS).result().tolist() == CORES
 
 
-def test_a_model_that_loses_its_helpers_is_left_as_it_is(computing: ThreadPoolExecutor) -> None:
+def test_nobody_is_held_whose_helpers_are_replaced(computing: ThreadPoolExecutor) -> None:
     def freeing(pixels: torch.Tensor) -> torch.Tensor:
         for thread in held_threads():
             os.sched_setaffinity(thread, CORES)
-        return pixels + 1
+        return where(pixels)
 
-    assert computing.submit(on_own_cores, freeing, len(CORES), [PIXELS]).result() is freeing
+    model = on_own_cores(freeing, len(CORES))
+    computing.submit(model, PIXELS).result()
+    assert computing.submit(model, PIXELS).result().tolist() == CORES
 
 
-def test_cores_that_others_might_choose_are_not_taken(computing: ThreadPoolExecutor) -> None:
+def test_nobody_is_held_whose_helpers_were_free_before(computing: ThreadPoolExecutor) -> None:
+    computing.submit(torch.set_num_threads, len(CORES)).result()
+    computing.submit(work, PIXELS).result()
+    model = on_own_cores(where, len(CORES))
+    computing.submit(model, PIXELS).result()
+    assert computing.submit(model, PIXELS).result().tolist() == CORES
+
+
+def test_cores_that_others_might_choose_are_not_taken() -> None:
     for threads in (1, len(CORES) + 1):
-        assert computing.submit(on_own_cores, plain, threads, [PIXELS]).result() is plain
+        assert on_own_cores(plain, threads) is plain
 
 
 def test_where_it_is_forbidden_the_model_computes_as_it_did(
     computing: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = computing.submit(on_own_cores, plain, len(CORES), [PIXELS]).result()
-
     def forbidden(task: int, mask: set[int]) -> None:
         raise PermissionError(1, "sched_setaffinity")
 
     monkeypatch.setattr(os, "sched_setaffinity", forbidden)
-    assert torch.equal(computing.submit(model, PIXELS).result(), PIXELS + 1)
-    assert computing.submit(on_own_cores, plain, len(CORES), [PIXELS]).result() is plain
+    model = on_own_cores(plain, len(CORES))
+    for _ in range(2):
+        assert torch.equal(computing.submit(model, PIXELS).result(), PIXELS + 1)
