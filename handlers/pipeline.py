@@ -189,7 +189,6 @@ class Pipeline:
         for size in order or self.sizes:
             for _ in range(WARM_UP_RUNS):
                 rank(self.predict(list(self.blank(size))), top_k)
-        release_memory()
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:
         parts = [self.model(part) for part in torch.split(batch, cut(len(batch), self.sizes))]

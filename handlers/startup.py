@@ -23,7 +23,7 @@ from handlers.layout import Layout, lay_out
 from handlers.loading import load_backend
 from handlers.model import twin
 from handlers.parking import VARIABLE as COMMON_FOLDER
-from handlers.pipeline import Loaded, Pipeline
+from handlers.pipeline import Loaded, Pipeline, release_memory
 from handlers.precision import processor_flags, slow_precision_warning
 from handlers.rewrite import use_winograd
 from handlers.sizes import FEW, graph_sizes, powers, replayed
@@ -81,6 +81,7 @@ def start(
     if device.type == "cpu" and settings.backend not in KEEP_THREADS:
         pipeline.model = on_own_cores(pipeline.model, layout.threads)
     pipeline.renew_threads()
+    release_memory()
     return pipeline
 
 
