@@ -9,23 +9,60 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from handlers.winograd import OPERATOR, tiles, transform_weights
+from handlers import nnpack, winograd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from handlers.image_spec import ImageSpec
 
 _CONVOLUTIONS = ("aten::_convolution", "aten::conv2d")
 
-# Below these the transforms cost more than the multiplications that they save, for an image alone
-# most of all (scripts/winograd_speed.py): with fewer channels, with so few tiles that the larger
-# weights are fetched from memory for a handful of products, and with less to multiply at all.
 _FEWEST_CHANNELS = 48
-_FEWEST_TILES = 9
-_FEWEST_PRODUCTS = 64e6  # of the direct way, for an image
 
-# oneDNN Graph wants its tensors in another layout, and gives them in another: each convolution
-# between others of its own pays for that twice, and must save more.
-_FEWEST_PRODUCTS_ALONE = 256e6
+
+class _Way(NamedTuple):
+    """How a convolution is computed, and from where on it pays (scripts/winograd_speed.py).
+
+    Below, the transforms cost more than the multiplications that they save, for an image alone most
+    of all: with so few tiles that the larger weights are fetched from memory for a handful of
+    products, and with less to multiply at all. oneDNN Graph wants its tensors in another layout,
+    and gives them in another: each convolution between others of its own pays for that twice, and
+    must save more.
+
+    Attributes:
+        operator: That computes it.
+        transform_weights: Makes its weights.
+        side: Of a tile's results.
+        fewest_tiles: Of an image.
+        most_weights: Products of its channels.
+        fewest_products: Of the direct way, for an image.
+        fewest_products_alone: The same, between others of oneDNN Graph's.
+    """
+
+    operator: str
+    transform_weights: Callable[[torch.Tensor], torch.Tensor]
+    side: int
+    fewest_tiles: int
+    most_weights: float
+    fewest_products: float
+    fewest_products_alone: float
+
+    def suits(self, weights: torch.Tensor, size: tuple[int, int]) -> bool:
+        """Tell whether it pays for weights (K, C, 3, 3) and results of so many pixels."""
+        height, width = size
+        tiles = -(-height // self.side) * -(-width // self.side)
+        return (
+            tiles >= self.fewest_tiles
+            and weights.shape[0] * weights.shape[1] <= self.most_weights
+            and weights.numel() * height * width >= self.fewest_products
+        )
+
+
+_NNPACK = _Way(nnpack.OPERATOR, nnpack.transform_weights, nnpack.SIDE, 16, 256**2, 32e6, 96e6)
+_OWN = _Way(
+    winograd.OPERATOR, winograd.transform_weights, winograd.SIDE, 9, float("inf"), 64e6, 256e6
+)
 
 
 class _Step(NamedTuple):
@@ -55,23 +92,30 @@ def use_winograd(model: torch.jit.ScriptModule, spec: ImageSpec) -> int:
     graph = model.graph
     pixels = torch.zeros(1, spec.channels, spec.crop, spec.crop, dtype=torch.uint8)  # (N, C, H, W)
     found = [node for node in graph.nodes() if node.kind() in _CONVOLUTIONS and _suits(node)]
-    counts = _products(graph, found, model, pixels)
+    sizes = _sizes(graph, found, model, pixels)
     large = [
-        (_step(node), count)
-        for node, count in zip(found, counts, strict=True)
-        if count >= _FEWEST_PRODUCTS
+        (_step(node), way, _value(node, "weight").numel() * size[0] * size[1])
+        for node, size in zip(found, sizes, strict=True)
+        if (way := _way(_value(node, "weight"), size)) is not None
     ]
-    taken = {_input(step) for step, _ in large}
-    given = {_output(step) for step, _ in large}
+    taken = {_input(step) for step, _, _ in large}
+    given = {_output(step) for step, _, _ in large}
     chosen = [
-        step.nodes[0]
-        for step, count in large
-        if _input(step) in given or _output(step) in taken or count >= _FEWEST_PRODUCTS_ALONE
+        (step.nodes[0], way)
+        for step, way, products in large
+        if _input(step) in given or _output(step) in taken or products >= way.fewest_products_alone
     ]
-    for node in chosen:
-        _replace(graph, node)
+    for node, way in chosen:
+        _replace(graph, node, way)
+    _lay_out_once(graph)
     torch._C._jit_pass_dce(graph)  # noqa: SLF001 - the old weights go
     return len(chosen)
+
+
+def _way(weights: torch.Tensor, size: tuple[int, int]) -> _Way | None:
+    """Choose how a convolution is computed; None where the direct way is as fast."""
+    ways = (_NNPACK, _OWN) if nnpack.is_available() else (_OWN,)
+    return next((way for way in ways if way.suits(weights, size)), None)
 
 
 def _input(step: _Step) -> str:
@@ -83,10 +127,14 @@ def _output(step: _Step) -> str:
 
 
 def _suits(node: Any) -> bool:
-    """Tell whether a convolution is 3x3, of stride 1, whole, and between enough channels."""
+    """Tell whether a convolution is 3x3, of stride 1, whole, and between enough channels.
+
+    What takes its place comes behind what follows it, where its input must be what it was.
+    """
     weights = _value(node, "weight")
     return (
-        isinstance(weights, torch.Tensor)
+        _is_kept(node.namedInput("input"))
+        and isinstance(weights, torch.Tensor)
         and weights.dtype == torch.float32
         and weights.shape[2:] == (3, 3)
         and min(weights.shape[:2]) >= _FEWEST_CHANNELS
@@ -100,13 +148,10 @@ def _value(node: Any, name: str) -> Any:
     return node.namedInput(name).toIValue()
 
 
-def _products(
+def _sizes(
     graph: Any, nodes: list[Any], model: torch.jit.ScriptModule, pixels: torch.Tensor
-) -> list[int]:
-    """Count what some convolutions multiply for an image; 0 of those with too few tiles.
-
-    The graph is run once, for the sizes of their results.
-    """
+) -> list[tuple[int, int]]:
+    """Give height and width of some convolutions' results: the graph is run once for them."""
     if not nodes:
         return []
     probe = graph.copy()
@@ -119,17 +164,10 @@ def _products(
     probe.makeMultiOutputIntoTuple()
     run = torch._C._create_function_from_graph("probe", probe)  # noqa: SLF001 - no public way
     with torch.no_grad():
-        results = run(model._c, pixels)  # noqa: SLF001
-    sizes = [result.shape[2:] for result in results]
-    return [
-        _value(node, "weight").numel() * height * width
-        if tiles(height) * tiles(width) >= _FEWEST_TILES
-        else 0
-        for node, (height, width) in zip(nodes, sizes, strict=True)
-    ]
+        return [tuple(result.shape[2:]) for result in run(model._c, pixels)]  # noqa: SLF001
 
 
-def _replace(graph: Any, node: Any) -> None:
+def _replace(graph: Any, node: Any, way: _Way) -> None:
     step = _step(node)  # what it adds may have been replaced by now
     weights, bias = _value(node, "weight"), _value(node, "bias")
     if bias is None:
@@ -139,16 +177,40 @@ def _replace(graph: Any, node: Any) -> None:
     constant = graph.insertConstant
     inputs = [
         node.namedInput("input"),
-        constant(transform_weights(weights)),
+        constant(way.transform_weights(weights)),
         constant(bias),
         constant(None) if step.other is None else step.other,
         constant(step.relu),
     ]
-    new = graph.insertNode(graph.create(OPERATOR, inputs, 1))
+    new = graph.insertNode(graph.create(way.operator, inputs, 1))
     new.output().setType(last.output().type())
     last.output().replaceAllUsesWith(new.output())
     for replaced in reversed(step.nodes):
         replaced.destroy()
+
+
+def _lay_out_once(graph: Any) -> None:
+    """Bring what several operators of NNPACK take into its layout once, and not in each of them."""
+    users: dict[str, list[Any]] = {}
+    for node in graph.nodes():
+        if node.kind() == nnpack.OPERATOR:
+            for name in ("x", "other"):
+                users.setdefault(node.namedInput(name).debugName(), []).append(node)
+    for name, nodes in users.items():
+        value = next(each for each in nodes[0].inputs() if each.debugName() == name)
+        if len(nodes) == 1 or value.node().kind() == nnpack.OPERATOR or not _is_kept(value):
+            continue
+        graph.setInsertPoint(nodes[0])
+        layout = graph.insertConstant(0)  # torch.contiguous_format
+        laid = graph.insertNode(graph.create("aten::contiguous", [value, layout], 1))
+        for node in nodes:
+            node.replaceInputWith(value, laid.output())
+
+
+def _is_kept(value: Any) -> bool:
+    """Tell whether a value is a tensor that none of those who use it change."""
+    changed = (use.user.kind().endswith("_") and use.offset == 0 for use in value.uses())
+    return value.type().kind() == "TensorType" and not any(changed)
 
 
 def _step(convolution: Any) -> _Step:

@@ -1,10 +1,12 @@
-"""Where Winograd's algorithm pays: milliseconds an image, direct and by it.
+"""Where Winograd's algorithm pays: milliseconds an image, direct and by it, our own and NNPACK's.
 
     python scripts/winograd_speed.py --size 56 --channels 64 --batch 1 8
     python scripts/winograd_speed.py --network resnet18 vgg11 --size 224 --batch 1 4 8
 
 In one thread, of one convolution with relu after it, or of whole networks of torchvision's with
-random weights. Before each call other memory is read, as a network's other layers would: a
+random weights, where each convolution gets what pays. NNPACK takes and gives another layout than
+oneDNN Graph, which one between others of that pays for, and one between others of its own does not:
+it stands there with and without. Before each call other memory is read, as a network's other layers would: a
 convolution alone has its weights in the cache.
 """
 
@@ -21,17 +23,17 @@ import torch
 import torchvision
 from torch import nn
 
+from handlers import nnpack, winograd
 from handlers.image_spec import ImageSpec
 from handlers.model import load_model
 from handlers.rewrite import use_winograd
-from handlers.winograd import convolve, transform_weights
 from marina.export.precision import quiet_torch
 
 ROUNDS = 20
 OTHER_MEMORY = torch.zeros(10_000_000)
 
 Call = Callable[[], torch.Tensor]
-Row = tuple[str, int, list[Call]]  # what it is, images of a batch, direct and by Winograd
+Row = tuple[str, int, list[Call]]  # what it is, images of a batch, direct and by each other way
 
 
 def direct(convolution: nn.Conv2d, x: torch.Tensor) -> Call:
@@ -50,10 +52,17 @@ def warm(model: nn.Module, x: torch.Tensor) -> Call:
     return lambda: model(x)
 
 
-def by_winograd(convolution: nn.Conv2d, x: torch.Tensor) -> Call:
-    """Give the same by the algorithm."""
-    weights = transform_weights(convolution.weight)
-    return lambda: convolve(x, weights, convolution.bias, None, relu=True)
+def by_winograd(convolution: nn.Conv2d, x: torch.Tensor) -> list[Call]:
+    """Give the same by the algorithm: our own; NNPACK's, with another layout around it; without."""
+    weights, bias = convolution.weight, convolution.bias
+    own, theirs = winograd.transform_weights(weights), nnpack.transform_weights(weights)
+    laid = x.contiguous()
+    channels_last = torch.channels_last
+    return [
+        lambda: winograd.convolve(x, own, bias, None, relu=True),
+        lambda: nnpack.convolve(x, theirs, bias, None, relu=True).to(memory_format=channels_last),
+        lambda: nnpack.convolve(laid, theirs, bias, None, relu=True),
+    ]
 
 
 def in_turn(calls: list[Call], count: int) -> list[float]:
@@ -76,11 +85,8 @@ def convolutions(sizes: list[int], channels: list[int], batches: list[int]) -> I
             convolution = convolution.to(memory_format=torch.channels_last)
             for count in batches:
                 x = torch.randn(count, width, size, size).to(memory_format=torch.channels_last)
-                yield (
-                    f"{width} channels, {size} px",
-                    count,
-                    [direct(convolution, x), by_winograd(convolution, x)],
-                )
+                calls = [direct(convolution, x), *by_winograd(convolution, x)]
+                yield f"{width} channels, {size} px", count, calls
 
 
 def networks(names: list[str], sizes: list[int], batches: list[int]) -> Iterator[Row]:
@@ -117,11 +123,13 @@ def main() -> None:
         if options.network
         else convolutions(options.size, options.channels, options.batch)
     )
-    print("| of | batch | direct | Winograd | share |\n| --- | ---: | ---: | ---: | ---: |")
+    ways = ["rewritten"] if options.network else ["own", "NNPACK", "NNPACK, in its layout"]
+    print(f"| of | batch | direct | {' | '.join(ways)} |")
+    print(f"| --- |{' ---: |' * (2 + len(ways))}")
     for title, count, calls in rows:
-        as_is, faster = in_turn(calls, count)
-        share = faster / as_is
-        print(f"| {title} | {count} | {as_is:.2f} | {faster:.2f} | {share:.2f} |", flush=True)
+        as_is, *others = in_turn(calls, count)
+        cells = (f"{other:.2f} ({other / as_is:.0%})" for other in others)
+        print(f"| {title} | {count} | {as_is:.2f} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
