@@ -5,9 +5,9 @@
 
 In one thread, of one convolution with relu after it, or of whole networks of torchvision's with
 random weights, where each convolution gets what pays. NNPACK takes and gives another layout than
-oneDNN Graph, which one between others of that pays for, and one between others of its own does not:
-it stands there with and without. Before each call other memory is read, as a network's other layers would: a
-convolution alone has its weights in the cache.
+oneDNN Graph: one convolution between others of that pays for it, and one between others of its own
+does not; it stands there with and without. Before each call other memory is read, as a network's
+other layers would: a convolution alone has its weights in the cache.
 """
 
 from __future__ import annotations
