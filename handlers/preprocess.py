@@ -9,6 +9,7 @@ import torch
 from PIL.Image import Resampling
 from torch.nn.functional import interpolate
 
+from handlers.arrow import shared
 from handlers.decode import decode
 from handlers.image_spec import ImageLimits
 
@@ -86,10 +87,12 @@ def _cut_fast(image: Image, size: tuple[int, int], spec: ImageSpec) -> torch.Ten
     """Resize with torch, whose sums are shorter than Pillow's, and crop."""
     width, height = size
     left, top = corner(size, spec.crop)
-    scaled = interpolate(
-        _as_tensor(image)[None], (height, width), mode=spec.interpolation, antialias=True
-    )  # (1, C, H, W)
-    return scaled[0, :, top : top + spec.crop, left : left + spec.crop]
+    with shared(image) as memory:
+        whole = _as_tensor(image) if memory is None else memory.permute(2, 0, 1)  # (C or 4, H, W)
+        scaled = interpolate(
+            whole[None], (height, width), mode=spec.interpolation, antialias=True
+        )  # (1, C or 4, H, W)
+    return scaled[0, : spec.channels, top : top + spec.crop, left : left + spec.crop]
 
 
 def _as_tensor(image: Image) -> torch.Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.transforms import InterpolationMode, v2
 
+from handlers.arrow import shared
 from handlers.decode import decode
 from handlers.image_spec import ImageSpec
 from handlers.preprocess import load_pixels, normalize, pixels
@@ -93,6 +94,39 @@ def test_fast_pixels_are_near_the_exact_ones(size: tuple[int, int], kind: str) -
     assert float(difference.float().mean()) < 2.5  # of 255
     if min(size) < 128:  # nothing was shrunk or averaged
         assert int(difference.max()) <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(64, 64), (81, 64), (427, 640), (9, 13), (700, 31)])
+def test_fast_pixels_are_the_same_without_a_copy(
+    size: tuple[int, int], interpolation: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = 3 if mode == "RGB" else 1
+    spec = ImageSpec(64, 56, (0.5,) * channels, (0.5,) * channels, interpolation, mode, "fast")
+    image = noise(size, mode)
+    shared_pixels = pixels(image, spec)
+    monkeypatch.delattr(Image.Image, "__arrow_c_array__")
+    copied = pixels(image, spec)
+    image.paste(0, (0, 0, *size))
+    assert torch.equal(shared_pixels, copied)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_an_images_memory_is_shared(mode: str) -> None:
+    image = noise((7, 5), mode)
+    with shared(image) as memory:
+        assert memory is not None
+        samples = memory[..., : len(mode) if mode == "RGB" else 1]  # (H, W, C)
+        assert bytes(samples.flatten().tolist()) == image.tobytes()
+        image.putpixel((3, 2), 9 if mode == "L" else (9, 8, 7))
+        assert memory[2, 3, 0] == 9
+
+
+def test_an_image_in_pieces_is_not_shared() -> None:
+    with shared(Image.new("RGB", (4000, 1200))) as memory:  # 19 MB, of blocks of 16
+        assert memory is None
+    assert pixels(Image.new("RGB", (4000, 1200), "red"), FAST)[0].min() == 255
 
 
 def test_exact_decoding_never_shrinks() -> None:
