@@ -79,7 +79,7 @@ def start(
     if wide is not None and step(lambda: _cpu_s(pipeline)) >= WORTH_SHARING_S:
         _spread(pipeline, wide, golden, layout, step)
     if device.type == "cpu" and settings.backend not in KEEP_THREADS:
-        pipeline.model = on_own_cores(pipeline.model, layout.threads)
+        pipeline.model = on_own_cores(pipeline.model, layout.threads, by_this_thread=True)
     pipeline.renew_threads()
     release_memory()
     return pipeline

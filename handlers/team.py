@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _GRAIN = 32_768  # elements, at least so many of which torch gives to a thread (ATen's GRAIN_SIZE)
 
 
-def on_own_cores(model: Model, threads: int) -> Model:
+def on_own_cores(model: Model, threads: int, *, by_this_thread: bool = False) -> Model:
     """Give a model whose threads keep to a core each, where they take all that there are.
 
     Of fewer, another process might choose the same.
@@ -33,14 +33,18 @@ def on_own_cores(model: Model, threads: int) -> Model:
     Args:
         model: Computes in OpenMP's threads.
         threads: How many.
+        by_this_thread: Whether this thread will call it. It may then compute other things before.
 
     Returns:
         The same model where it may not be done; else one that is to be called in one thread, which
-        has computed nothing before.
+        has computed nothing before: not even a batch of some images, which takes threads, too.
     """
     if sys.platform != "linux" or threads == 1 or threads != len(os.sched_getaffinity(0)):
         return model
-    return _Team(model, os.sched_getaffinity(0))
+    team = _Team(model, os.sched_getaffinity(0))
+    if by_this_thread:
+        team.start()
+    return team
 
 
 class _Team:
@@ -53,17 +57,18 @@ class _Team:
     def __init__(self, model: Model, cores: set[int]) -> None:
         self._model = model
         self._cores = cores
-        self._helpers: set[int] | None = None  # threads that are held
+        self._helpers: set[int] = set()  # threads that are held
+        self._is_started = False
+        self._has_computed = False
+
+    def start(self) -> None:
+        """Start the helpers of the calling thread."""
+        self._helpers = _start_helpers(sorted(self._cores))
+        self._is_started = True
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        if self._helpers is None:
-            self._helpers = _start_helpers(sorted(self._cores))
-            logits = self._model(pixels)
-            if not self._helpers <= _held_threads():
-                # For what takes fewer threads OpenMP ends some, and would start the next ones on
-                # its caller's core.
-                self._helpers = set()
-            return logits
+        if not self._has_computed:
+            return self._compute_first(pixels)
         if not self._helpers:
             return self._model(pixels)
         try:
@@ -72,6 +77,17 @@ class _Team:
             return self._model(pixels)
         finally:
             _hold_to(self._cores)
+
+    def _compute_first(self, pixels: torch.Tensor) -> torch.Tensor:
+        if not self._is_started:
+            self.start()
+        self._has_computed = True
+        logits = self._model(pixels)
+        if not self._helpers <= _held_threads():
+            # For what takes fewer threads OpenMP ends some, and would start the next ones on its
+            # caller's core.
+            self._helpers = set()
+        return logits
 
 
 def _start_helpers(cores: list[int]) -> set[int]:

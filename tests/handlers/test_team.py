@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from pictures import encode, quadrants
+from test_image_classifier import Worker
+from tiny import stage
 
 from handlers.team import on_own_cores
 
@@ -63,6 +66,29 @@ def test_helpers_have_a_core_each_and_keep_it(computing: ThreadPoolExecutor) -> 
         held = held_threads()
         assert sorted(held[thread] for thread in held.keys() - before) == CORES[1:]
     assert computing.submit(torch.get_num_threads).result() == len(CORES)
+
+
+def test_a_thread_may_compute_other_things_first(computing: ThreadPoolExecutor) -> None:
+    before = held_threads()
+    model = computing.submit(on_own_cores, work, len(CORES), by_this_thread=True).result()
+    computing.submit(work, PIXELS).result()
+    for _ in range(2):
+        computing.submit(model, PIXELS).result()
+        held = held_threads()
+        assert sorted(held[thread] for thread in held.keys() - before) == CORES[1:]
+
+
+def test_a_worker_that_has_all_cores_keeps_its_threads_apart(
+    computing: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """Its thread stacks a batch before it first computes, which takes several threads."""
+    before = held_threads()
+    worker = computing.submit(Worker, stage(tmp_path), threads=len(CORES)).result()
+    image = encode(quadrants().resize((400, 400)), "PNG")
+    computing.submit(torch.ones, 1_000_000).result()
+    computing.submit(worker.ask, image).result()
+    held = held_threads()
+    assert sorted(held[thread] for thread in held.keys() - before) == CORES[1:]
 
 
 def test_whoever_calls_is_held_as_long_as_it_computes(computing: ThreadPoolExecutor) -> None:
