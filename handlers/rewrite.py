@@ -59,9 +59,23 @@ class _Way(NamedTuple):
         )
 
 
-_NNPACK = _Way(nnpack.OPERATOR, nnpack.transform_weights, nnpack.SIDE, 16, 256**2, 32e6, 96e6)
+_NNPACK = _Way(
+    operator=nnpack.OPERATOR,
+    transform_weights=nnpack.transform_weights,
+    side=nnpack.SIDE,
+    fewest_tiles=16,
+    most_weights=256**2,
+    fewest_products=32e6,
+    fewest_products_alone=96e6,
+)
 _OWN = _Way(
-    winograd.OPERATOR, winograd.transform_weights, winograd.SIDE, 9, float("inf"), 64e6, 256e6
+    operator=winograd.OPERATOR,
+    transform_weights=winograd.transform_weights,
+    side=winograd.SIDE,
+    fewest_tiles=9,
+    most_weights=float("inf"),
+    fewest_products=64e6,
+    fewest_products_alone=256e6,
 )
 
 
