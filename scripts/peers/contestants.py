@@ -26,8 +26,9 @@ class Contestant:
 
     Attributes:
         name: Of the server.
-        pipeline: ``natural``, ``ours``, ``default``, ``tuned`` or, of Marina, a precision, which
-            decodes as all do unless it says otherwise.
+        pipeline: ``natural``, ``default``, ``tuned``, ``ours`` (in fp32), ``ours-bf16``,
+            ``ours-int8`` or, of Marina, a precision, which decodes as all do unless it says
+            otherwise.
         command: Words; ``{port}`` is the first of six free ports.
         wire: How images travel to it.
         environment: Name of its environment; None for the project's own.
@@ -62,9 +63,9 @@ def contestants(work: Path, decode: str = DECODE) -> list[Contestant]:
     """
     found = [_stock(kind, work) for kind in ("default", "tuned")]
     found += [
-        _peer(name, words, wire, batch, pipeline, decode, work)
+        _peer(name, words, wire, batch, precision, decode, work)
         for name, words, wire, batch in _PEERS
-        for pipeline in ("natural", "ours")
+        for precision in (None, *PRECISIONS)
     ]
     found += [_marina(precision, precision, decode, work) for precision in PRECISIONS]
     if decode != "exact":
@@ -119,25 +120,28 @@ def _peer(
     words: tuple[str, ...],
     wire: Wire,
     batch: int,
-    pipeline: str,
+    precision: str | None,
     decode: str,
     work: Path,
 ) -> Contestant:
+    """Give a peer with our pipeline in a precision, or with its natural one."""
     environment = environment_of(name)
     programs = (work / "envs" / environment / "bin").absolute()
     command = tuple(
         word.replace("{python}", str(programs / "python")).replace("{bin}", str(programs))
         for word in words
     )
+    archive = archive_name(precision or "fp32", decode)
     variables = {
-        "PEERS_PIPELINE": pipeline,
+        "PEERS_PIPELINE": "ours" if precision else "natural",
         "PEERS_MODEL": str((work / "runs" / "fp32" / "model.pt").absolute()),
-        "PEERS_ARCHIVE": str((work / "unpacked" / archive_name("fp32", decode)).absolute()),
+        "PEERS_ARCHIVE": str((work / "unpacked" / archive).absolute()),
         "PEERS_WORKERS": str(usable_cores()),
         "PEERS_BATCH": str(batch),
         "PYTHONPATH": f"{HERE}:{SERVERS}:{REPO}",
         "PATH": f"{programs}:{os.environ['PATH']}",
     }
+    pipeline = {None: "natural", "fp32": "ours"}.get(precision, f"ours-{precision}")
     return Contestant(name, pipeline, command, wire, environment, batch, variables)
 
 

@@ -51,8 +51,9 @@ def archive_all(work: Path, decode: str = DECODE) -> dict[str, str]:
             _archive(precision, how, work)
         except subprocess.CalledProcessError as err:
             failed[precision] = (err.stderr or str(err)).strip().splitlines()[-1]
+            continue
+        unpack(archive_name(precision, how), work)
     _archive_stock(work)
-    unpack(archive_name("fp32", decode), work)
     return failed
 
 

@@ -198,10 +198,11 @@ def _configurations() -> str:
         "core with its part of the threads, and batches of up to 8 that wait for at most 5 ms "
         "where it can batch, as its documentation says (`scripts/peers/servers`). `natural` is "
         "Pillow, torchvision's transforms and the TorchScript file; `ours` is the handler of our "
-        "archive, precision fp32. Marina decodes fast, inside of the peers too (`--decode`), but "
-        "for `fp32-exact`. TorchServe is stock: `default` is its image_classifier and its own "
-        "settings, `tuned` a worker per core with one thread each and batches of 4. Triton's "
-        "tensors go through sockets, not shared memory: see `servers/triton_server.py`.\n"
+        "archive in fp32, `ours-bf16` and `ours-int8` in theirs. Marina decodes fast, inside of "
+        "the peers too (`--decode`), but for `fp32-exact`. TorchServe is stock: `default` is its "
+        "image_classifier and its own settings, `tuned` a worker per core with one thread each "
+        "and batches of 4. Triton's tensors go through sockets, not shared memory: see "
+        "`servers/triton_server.py`.\n"
     )
 
 

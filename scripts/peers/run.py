@@ -1,7 +1,8 @@
 """The same workload on Marina, stock TorchServe and its peers, in interleaved rounds.
 
-    .venv/bin/python scripts/peers/run.py --quick     # at most 10 minutes: one size, two loads
-    .venv/bin/python scripts/peers/run.py --full      # at most 40: three sizes, three loads
+    .venv/bin/python scripts/peers/run.py --quick  # at most 10 minutes: one size, two loads
+    .venv/bin/python scripts/peers/run.py --full   # an hour: three sizes, three loads, and peers
+                                                   # with our pipeline in bf16 and int8, too
 
 It makes the environments and archives that are missing, then goes round all servers again and
 again until its time is up: what drifts on the machine, drifts for all. What is measured is kept in
@@ -47,6 +48,7 @@ class Plan:
         minutes: When to stop going round.
         warmup: Seconds of load before each measurement.
         seconds: Of each measurement.
+        precisions: Whether peers have our pipeline in bf16 and int8, too.
     """
 
     sizes: tuple[str, ...]
@@ -54,10 +56,11 @@ class Plan:
     minutes: float
     warmup: float = WARMUP_S
     seconds: float = 2.0
+    precisions: bool = False
 
 
 QUICK = Plan(("photo-640",), (8, 32), 9)
-FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 36)
+FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 56, precisions=True)
 
 
 def main() -> None:
@@ -73,7 +76,10 @@ def main() -> None:
     if options.fresh:
         for name in ("cells", *ARCHIVES):
             shutil.rmtree(work / name, ignore_errors=True)
-    everyone = chosen(contestants(work, options.decode), options.only)
+    everyone = contestants(work, options.decode)
+    if not plan.precisions and not options.only:
+        everyone = [c for c in everyone if not c.pipeline.startswith("ours-")]
+    everyone = chosen(everyone, options.only)
     failures = prepare(everyone, work, options.decode)
     runnable = [c for c in everyone if c.key not in failures]
     with LoadGenerator() as generator:
@@ -97,8 +103,8 @@ def prepare(everyone: list[Contestant], work: Path, decode: str) -> dict[str, st
     say("archives")
     missing = archive_all(work, decode)
     for contestant in everyone:
-        if contestant.name == "Marina" and contestant.pipeline in missing:
-            failures[contestant.key] = missing[contestant.pipeline]
+        if (precision := contestant.pipeline.removeprefix("ours-")) in missing:
+            failures[contestant.key] = missing[precision]
         if contestant.environment is None:
             continue
         try:
