@@ -219,6 +219,7 @@ def _plot(everyone: Sequence[Contestant], size: str, users: int, cells: dict, fi
         colors = ["tab:orange" if c.name == "Marina" else "tab:blue" for c in shown]
         bars = side.barh(names, values, color=colors)
         side.bar_label(bars, fmt="%.1f", padding=2, fontsize="small")
+        side.margins(x=0.15, y=0.01)  # room for the figures
         side.set_title(title, fontsize="medium")
     axes[0].invert_yaxis()
     figure.suptitle(f"ResNet-18, {SIZES[size]} JPEG")
