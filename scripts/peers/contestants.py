@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Contestant:
         wire: How images travel to it.
         environment: Name of its environment; None for the project's own.
         batch: Most images in one call of the pipeline.
+        precision: Of the archive of ours that it computes with, if it does.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Contestant:
     wire: Wire
     environment: str | None = None
     batch: int = BATCH
+    precision: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -54,18 +57,21 @@ class Contestant:
         return f"{self.name} ({self.pipeline})"
 
 
-def contestants(work: Path, decode: str = DECODE) -> list[Contestant]:
+def contestants(
+    work: Path, decode: str = DECODE, inside: Sequence[str] = ("fp32",)
+) -> list[Contestant]:
     """Give everyone.
 
     Args:
         work: Folder of the archives and environments.
         decode: Of Marina's servers, and of what peers have of ours, see ``ImageSpec``.
+        inside: Precisions in which peers have our pipeline.
     """
     found = [_stock(kind, work) for kind in ("default", "tuned")]
     found += [
         _peer(name, words, wire, batch, precision, decode, work)
         for name, words, wire, batch in _PEERS
-        for precision in (None, *PRECISIONS)
+        for precision in (None, *inside)
     ]
     found += [_marina(precision, precision, decode, work) for precision in PRECISIONS]
     if decode != "exact":
@@ -142,7 +148,7 @@ def _peer(
         "PATH": f"{programs}:{os.environ['PATH']}",
     }
     pipeline = {None: "natural", "fp32": "ours"}.get(precision, f"ours-{precision}")
-    return Contestant(name, pipeline, command, wire, environment, batch, variables)
+    return Contestant(name, pipeline, command, wire, environment, batch, precision, variables)
 
 
 def _stock(kind: str, work: Path) -> Contestant:
@@ -162,4 +168,5 @@ def _marina(pipeline: str, precision: str, decode: str, work: Path) -> Contestan
     for number, port in enumerate(ports):
         words += [f"--{port}-port", f"{{port+{number}}}"]
     words += ["--log-dir", "{scratch}/logs", "--no-tokens"]
-    return Contestant("Marina", pipeline, tuple(words), raw(f"/predictions/{name}"))
+    wire = raw(f"/predictions/{name}")
+    return Contestant("Marina", pipeline, tuple(words), wire, precision=precision)

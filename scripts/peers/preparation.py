@@ -39,10 +39,10 @@ def install(environment: str, work: Path) -> None:
 
 
 def archive_all(work: Path, decode: str = DECODE) -> dict[str, str]:
-    """Make our archives, one for each precision, and the stock handler's.
+    """Make our archives, one for each precision, unpacked, too, and the stock handler's.
 
     Returns:
-        What went wrong, by pipeline: a processor may lack its instructions.
+        What went wrong, by precision: a processor may lack its instructions.
     """
     failed = {}
     pairs = [("fp32", "exact"), *((precision, decode) for precision in PRECISIONS)]

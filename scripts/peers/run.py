@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contestants import DECODE, REPO, Contestant, contestants
+from contestants import DECODE, PRECISIONS, REPO, Contestant, contestants
 from preparation import ARCHIVES, archive_all, install
 from report import SIZES, write_report
 from serving import Failure, load_for, say, served, wait_until_ready
@@ -48,7 +48,7 @@ class Plan:
         minutes: When to stop going round.
         warmup: Seconds of load before each measurement.
         seconds: Of each measurement.
-        precisions: Whether peers have our pipeline in bf16 and int8, too.
+        inside: Precisions in which peers have our pipeline.
     """
 
     sizes: tuple[str, ...]
@@ -56,11 +56,11 @@ class Plan:
     minutes: float
     warmup: float = WARMUP_S
     seconds: float = 2.0
-    precisions: bool = False
+    inside: tuple[str, ...] = ("fp32",)
 
 
 QUICK = Plan(("photo-640",), (8, 32), 9)
-FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 56, precisions=True)
+FULL = Plan(("photo-640", "photo-224", "photo-12mp"), (1, 8, 32), 56, inside=PRECISIONS)
 
 
 def main() -> None:
@@ -76,10 +76,7 @@ def main() -> None:
     if options.fresh:
         for name in ("cells", *ARCHIVES):
             shutil.rmtree(work / name, ignore_errors=True)
-    everyone = contestants(work, options.decode)
-    if not plan.precisions and not options.only:
-        everyone = [c for c in everyone if not c.pipeline.startswith("ours-")]
-    everyone = chosen(everyone, options.only)
+    everyone = chosen(contestants(work, options.decode, plan.inside), options.only)
     failures = prepare(everyone, work, options.decode)
     runnable = [c for c in everyone if c.key not in failures]
     with LoadGenerator() as generator:
@@ -103,8 +100,8 @@ def prepare(everyone: list[Contestant], work: Path, decode: str) -> dict[str, st
     say("archives")
     missing = archive_all(work, decode)
     for contestant in everyone:
-        if (precision := contestant.pipeline.removeprefix("ours-")) in missing:
-            failures[contestant.key] = missing[precision]
+        if contestant.precision in missing:
+            failures[contestant.key] = missing[contestant.precision]
         if contestant.environment is None:
             continue
         try:
